@@ -1,0 +1,163 @@
+//! What only shows with the stream in hand: how many writes there are, and what happens when it takes none.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::sleep;
+use wire::frame::{write_message, write_response};
+use wire::{MessageHead, MessageId};
+
+use super::*;
+use crate::consumer::event::Events;
+use crate::consumer::ready::Recv;
+use crate::consumer::{ConsumerCounters, ConsumerSettings, Delivery, Settled, Source};
+use crate::settings::Compression;
+
+/// A pipe that counts its writes, and can refuse them.
+struct Wire {
+    pipe: DuplexStream,
+    gate: Rc<Gate>,
+}
+
+#[derive(Default)]
+struct Gate {
+    writes: Cell<usize>,
+    closed: Cell<bool>,
+    waiting: RefCell<Option<std::task::Waker>>,
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.gate.closed.get() {
+            *self.gate.waiting.borrow_mut() = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        self.gate.writes.set(self.gate.writes.get() + 1);
+        Pin::new(&mut self.pipe).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_shutdown(cx)
+    }
+}
+
+/// A connection that is being served, subscribed and ready.
+struct Bench {
+    shared: Rc<Shared>,
+    far: DuplexStream,
+    gate: Rc<Gate>,
+}
+
+impl Bench {
+    async fn start() -> Bench {
+        let name = |text: &str| text.to_owned();
+        let source = Source::Nsqds(vec![name("127.0.0.1:1")]);
+        let (topic, channel) = ("events".parse().expect("a name"), "tests".parse().expect("a name"));
+        let settings = ConsumerSettings::new(topic, channel, source);
+        let shared = Rc::new(Shared::new(settings, Arc::<ConsumerCounters>::default(), Events::new(drop)));
+        let negotiated = Negotiated {
+            msg_timeout: Duration::from_secs(1),
+            max_msg_timeout: Duration::from_secs(900),
+            max_rdy_count: 2500,
+            heartbeat_interval: Duration::from_secs(60),
+            output_buffer_timeout: Duration::from_millis(25),
+            compression: Compression::None,
+            tls: false,
+        };
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let gate = Rc::<Gate>::default();
+        let stream = Wire { pipe: near, gate: Rc::clone(&gate) };
+        let connection = Connection::new(&shared, "127.0.0.1:1".into(), stream, negotiated);
+        spawn_local(connection.serve());
+        let mut bench = Bench { shared, far, gate };
+        bench.expect("SUB events tests\n").await;
+        let mut ok = Vec::new();
+        write_response(&mut ok, b"OK");
+        bench.far.write_all(&ok).await.expect("it reads");
+        bench.expect("RDY 12\n").await;
+        bench
+    }
+
+    async fn expect(&mut self, commands: &str) {
+        let mut seen = vec![0; commands.len()];
+        self.far.read_exact(&mut seen).await.expect("it writes");
+        assert_eq!(String::from_utf8_lossy(&seen), commands);
+    }
+
+    async fn receive(&mut self, count: u8) -> Vec<Delivery> {
+        let mut bytes = Vec::new();
+        for n in 0..count {
+            let id = MessageId([b'a' + n; 16]);
+            write_message(&mut bytes, &MessageHead { timestamp_ns: 1, attempts: 1, id }, b"body");
+        }
+        self.far.write_all(&bytes).await.expect("it reads");
+        let mut deliveries = Vec::new();
+        for _ in 0..count {
+            let mut recv = Recv::new(&self.shared.ready);
+            deliveries.extend(poll_fn(|cx| recv.poll(cx)).await);
+        }
+        deliveries
+    }
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn the_finishes_of_many_deliveries_leave_in_one_write() {
+    LocalSet::new()
+        .run_until(async {
+            let mut bench = Bench::start().await;
+            let deliveries = bench.receive(11).await;
+            let before = bench.gate.writes.get();
+            for delivery in deliveries {
+                assert_eq!(delivery.finish(), Settled::Sent);
+            }
+            bench
+                .expect(
+                    &(b'a'..b'l')
+                        .map(|n| format!("FIN {}\n", char::from(n).to_string().repeat(16)))
+                        .collect::<String>(),
+                )
+                .await;
+            assert_eq!(bench.gate.writes.get() - before, 1);
+            sleep(Duration::from_millis(300)).await;
+            assert_eq!(bench.gate.writes.get() - before, 1, "and nothing else");
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_touch_that_cannot_leave_extends_nothing() {
+    LocalSet::new()
+        .run_until(async {
+            let mut bench = Bench::start().await;
+            let held = bench.receive(2).await;
+            bench.gate.closed.set(true);
+            // At half it is written, and does not leave: no more are added, and it is over a second time-out later.
+            sleep(Duration::from_millis(1_800)).await;
+            let counts = bench.shared.counters.snapshot();
+            assert_eq!((counts.touched, counts.expired), (2, 2));
+            assert!(held.into_iter().all(|delivery| delivery.finish() != Settled::Sent));
+            bench.gate.closed.set(false);
+            bench.gate.waiting.take().expect("it waits").wake();
+            sleep(Duration::from_millis(1)).await;
+            bench.expect("TOUCH aaaaaaaaaaaaaaaa\nTOUCH bbbbbbbbbbbbbbbb\n").await;
+            assert!(bench.shared.counters.snapshot().balances());
+        })
+        .await;
+}

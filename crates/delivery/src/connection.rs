@@ -1,0 +1,165 @@
+//! One connection: a plain struct that one future owns at a time. It has no task and no channel behind it; dropping it
+//! closes the socket, and however it ends, the end is counted once with its reason.
+
+use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::close_reason::CloseReason;
+use crate::idle::IdleWatch;
+use crate::pool::ledger::Ledger;
+use crate::transport::Transport;
+
+/// A connection that can carry requests, one at a time.
+pub(crate) struct Connection {
+    pub(crate) transport: Transport,
+    ledger: Rc<Ledger>,
+    watch: IdleWatch,
+    /// One timer for the connection's life. A request's deadline is later than that of the request before, so it is
+    /// left as it is and moved only when it fires too early: once in 30 s and not once per message.
+    timer: Pin<Box<Sleep>>,
+    expires_at: Instant,
+    /// Requests of which the kernel took a byte.
+    requests: u64,
+    /// An answer has come on it, so that its end before the next one may mean that the peer closed it while idle.
+    pub(crate) has_answered: bool,
+    reason: CloseReason,
+}
+
+impl Connection {
+    pub(crate) fn new(transport: Transport, ledger: Rc<Ledger>, age_max: Duration) -> Connection {
+        ledger.record_open();
+        let now = Instant::now();
+        let expires_at = now + jittered(age_max);
+        Connection {
+            transport,
+            watch: IdleWatch::new(ledger.bell.clone()),
+            ledger,
+            timer: Box::pin(sleep_until(expires_at)),
+            expires_at,
+            requests: 0,
+            has_answered: false,
+            // What is true when it is just dropped, by a future that was dropped itself.
+            reason: CloseReason::Cancelled,
+        }
+    }
+
+    /// Closes it for `reason`.
+    pub(crate) fn close(mut self, reason: CloseReason) {
+        self.reason = reason;
+        if reason.is_orderly() {
+            self.transport.say_goodbye();
+        }
+    }
+
+    pub(crate) fn record_request(&mut self) {
+        self.requests += 1;
+        self.ledger.counters.requests.one();
+    }
+
+    /// Ready when `deadline` has passed.
+    pub(crate) fn poll_deadline(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        // Requests that had waited for a connection can have earlier deadlines than the one before them.
+        if self.timer.deadline() > deadline {
+            self.timer.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            if self.timer.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+    }
+
+    /// Starts the watch over the connection, now idle.
+    ///
+    /// # Errors
+    /// The reason to close it instead.
+    pub(crate) fn become_idle(
+        &mut self,
+        now: Instant,
+        requests_max: Option<u64>,
+        scratch: &mut [u8],
+    ) -> Result<(), CloseReason> {
+        if requests_max.is_some_and(|max| self.requests >= max) {
+            return Err(CloseReason::RequestsMax);
+        }
+        if now >= self.expires_at {
+            return Err(CloseReason::Age);
+        }
+        self.watch.start(&mut self.transport, scratch, now)
+    }
+
+    /// Looks at it because its watch fired.
+    ///
+    /// # Errors
+    /// The reason to close it.
+    pub(crate) fn look(&mut self, scratch: &mut [u8]) -> Result<(), CloseReason> {
+        if self.watch.fired() { self.watch.look(&mut self.transport, scratch) } else { Ok(()) }
+    }
+
+    /// Whether it is still fit to stay idle, by the clock alone.
+    ///
+    /// # Errors
+    /// The reason to close it.
+    pub(crate) fn check_age(&self, now: Instant, idle_timeout: Duration) -> Result<(), CloseReason> {
+        if now >= self.expires_at {
+            Err(CloseReason::Age)
+        } else if now - self.watch.since() >= idle_timeout {
+            Err(CloseReason::IdleTimeout)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The last check before a request.
+    ///
+    /// # Errors
+    /// The reason to close it instead.
+    pub(crate) fn before_use(
+        &mut self,
+        now: Instant,
+        idle_timeout: Duration,
+        scratch: &mut [u8],
+    ) -> Result<(), CloseReason> {
+        self.check_age(now, idle_timeout)?;
+        self.watch.before_use(&mut self.transport, scratch, now)
+    }
+
+    /// When it became idle.
+    pub(crate) fn idle_since(&self) -> Instant {
+        self.watch.since()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.ledger.record_close(self.reason, self.requests);
+    }
+}
+
+/// `age` give or take a tenth.
+fn jittered(age: Duration) -> Duration {
+    // The only randomness that std has; quality does not matter here.
+    let random = RandomState::new().hash_one(0u8) % 2_001;
+    age * 9 / 10 + age / 10 * u32::try_from(random).expect("at most 2,000") / 1_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_within_a_tenth_and_spreads() {
+        let age = Duration::from_secs(600);
+        let ages: Vec<_> = (0..1_000).map(|_| jittered(age)).collect();
+        assert!(ages.iter().all(|age| (540..=660).contains(&age.as_secs())));
+        let (min, max) = (ages.iter().min().unwrap(), ages.iter().max().unwrap());
+        assert!(max.as_secs() - min.as_secs() > 100, "{min:?} to {max:?}");
+    }
+}

@@ -1,0 +1,249 @@
+//! POSTs to one endpoint, from one lane. The door to this crate: whoever posts never sees a connection.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::task::spawn_local;
+use tokio::time::{Instant, timeout_at};
+
+use crate::codec::HeadLimits;
+use crate::connection::Connection;
+use crate::counters::EndpointCounters;
+use crate::dial::Dialer;
+use crate::identity::Identity;
+use crate::local::Local;
+use crate::outcome::{Cause, Outcome};
+use crate::pool::{Limits, Need, Pool, run};
+use crate::post::{Ended, Fate, Job, Resend, is_worth_copying};
+use crate::request_head::HeadTemplate;
+use crate::resolver::Ttl;
+use crate::settings::{EndpointSettings, SettingError};
+use crate::shared::Shared;
+use crate::tail::Tail;
+use crate::tls::TlsSettingsError;
+
+/// One endpoint in one lane. Cloning gives the same one; dropping the last clone closes it.
+#[derive(Clone)]
+pub struct Endpoint(Rc<Inner>);
+
+struct Inner {
+    identity: Identity,
+    template: HeadTemplate,
+    request_timeout: Duration,
+    head_limits: HeadLimits,
+    drain_bytes_max: u64,
+    drain_timeout: Duration,
+    idempotent: bool,
+    pool: Rc<Pool>,
+    local: Local,
+    counters: Arc<EndpointCounters>,
+}
+
+/// Settings of an endpoint that cannot be used.
+#[derive(Debug, Error)]
+pub enum EndpointError {
+    /// Values out of range, all of them.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Settings(Vec<SettingError>),
+    /// TLS files or names.
+    #[error(transparent)]
+    Tls(#[from] TlsSettingsError),
+}
+
+/// One request. Its target, method and static fields are the endpoint's.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Fields of this request alone: whole lines, each with its CR LF, as
+    /// [`FieldName::write_line`](crate::FieldName::write_line) writes them.
+    pub head_lines: &'a [u8],
+    /// The body, in pieces.
+    pub body: &'a [Bytes],
+    /// Bytes of all pieces together.
+    pub body_len: u64,
+    /// An id header is sent, by which the receiver can tell a duplicate: it may be sent a second time when a reused
+    /// connection ends under it.
+    pub idempotent: bool,
+}
+
+/// What became of a request, and what is left to do before its permit is free.
+#[must_use]
+pub struct Posted {
+    /// What to do with the message; settle it before the tail is awaited.
+    pub outcome: Outcome,
+    /// The rest of the answer.
+    pub tail: Tail,
+}
+
+impl Endpoint {
+    /// An endpoint without connections yet. Its pool runs as a local task, so this has to be called within a
+    /// `LocalSet` or `LocalRuntime`.
+    ///
+    /// # Errors
+    /// [`EndpointError`] with every setting that cannot be used.
+    pub fn new(
+        settings: &EndpointSettings,
+        shared: &Shared,
+        local: &Local,
+        counters: Arc<EndpointCounters>,
+    ) -> Result<Endpoint, EndpointError> {
+        let errors = settings.validate();
+        if !errors.is_empty() {
+            return Err(EndpointError::Settings(errors));
+        }
+        let identity = Identity::of(settings);
+        let dialer = Dialer {
+            tls: shared.tls(&identity)?,
+            identity: identity.clone(),
+            resolver: shared.resolver.clone(),
+            ttl: Ttl { found: settings.lookup_ttl, failed: settings.lookup_failure_ttl },
+            connect_timeout: settings.connect_timeout,
+            counters: counters.clone(),
+        };
+        let pool = Pool::new(Limits::of(settings), local.clone(), counters.clone());
+        spawn_local(run(pool.clone(), Rc::new(dialer), local.dial_places()));
+        Ok(Endpoint(Rc::new(Inner {
+            identity,
+            template: HeadTemplate::new(&settings.url, settings.host.as_ref(), &settings.headers),
+            request_timeout: settings.request_timeout,
+            head_limits: settings.head_limits(),
+            drain_bytes_max: settings.drain_bytes_max,
+            drain_timeout: settings.drain_timeout,
+            idempotent: settings.idempotent,
+            pool,
+            local: local.clone(),
+            counters,
+        })))
+    }
+
+    /// Sends one request, at most twice, and returns as soon as its outcome is known. Dropping the future closes the
+    /// connection that it has.
+    pub async fn post(&self, request: &Request<'_>) -> Posted {
+        let mut head = self.0.local.take_buffer();
+        let body = self.0.render(request, &mut head);
+        let deadline = Instant::now() + self.0.request_timeout;
+        let Inner { head_limits: limits, drain_bytes_max, .. } = self.0.as_ref();
+        let job = Job { head: &head, body, deadline, limits: *limits, drain_bytes_max: *drain_bytes_max };
+        let posted = self.0.post(&job, request.idempotent).await;
+        self.0.local.give_buffer_back(head);
+        posted
+    }
+
+    /// Closes idle connections now and the others once their answers are read; whoever waits for a connection, or
+    /// posts from now on, is told [`Cause::Shutdown`].
+    pub fn close(&self) {
+        self.0.pool.close();
+    }
+
+    /// Waits until no connection is open: after [`close`](Endpoint::close), when every request is done.
+    pub async fn closed(&self) {
+        self.0.pool.emptied().await;
+    }
+
+    /// What its connections have in common.
+    pub fn identity(&self) -> &Identity {
+        &self.0.identity
+    }
+
+    /// Its counters in this lane.
+    pub fn counters(&self) -> &Arc<EndpointCounters> {
+        &self.0.counters
+    }
+}
+
+impl Inner {
+    async fn post(&self, job: &Job<'_>, idempotent: bool) -> Posted {
+        let connection = match self.pool.checkout() {
+            Some(connection) => connection,
+            None => match self.wait(Need::Any, job.deadline).await {
+                Ok(connection) => connection,
+                Err(cause) => return Posted::without_connection(cause, false),
+            },
+        };
+        let (ended, connection) = connection.post(job, &self.local).await;
+        let Some(resend) = self.allowed(ended.resend, idempotent) else {
+            return self.finish(ended, connection, job.deadline);
+        };
+        match resend {
+            Resend::Unsent => self.counters.unsent_resends.one(),
+            Resend::Stale => self.counters.stale_resends.one(),
+        }
+        let first_taken = ended.outcome.bytes_taken;
+        let mut posted = match self.wait(Need::Fresh, job.deadline).await {
+            Err(cause) => Posted::without_connection(cause, first_taken),
+            Ok(fresh) => {
+                // Whatever becomes of this one, a resend is never resent.
+                let (ended, connection) = fresh.post(job, &self.local).await;
+                self.finish(ended, connection, job.deadline)
+            }
+        };
+        posted.outcome.bytes_taken |= first_taken;
+        posted
+    }
+
+    fn allowed(&self, resend: Option<Resend>, idempotent: bool) -> Option<Resend> {
+        resend.filter(|kind| match kind {
+            Resend::Unsent => true,
+            Resend::Stale => self.idempotent && idempotent,
+        })
+    }
+
+    async fn wait(&self, need: Need, deadline: Instant) -> Result<Box<Connection>, Cause> {
+        match timeout_at(deadline, self.pool.wait(need)).await {
+            Ok(handed) => handed,
+            Err(_elapsed) => Err(self.pool.cause_of_wait()),
+        }
+    }
+
+    fn finish(&self, ended: Ended, connection: Option<Box<Connection>>, deadline: Instant) -> Posted {
+        let tail = match (connection, ended.fate) {
+            (Some(connection), Fate::Idle) => {
+                self.pool.check_in(connection);
+                Tail::done()
+            }
+            (Some(connection), Fate::Draining(rest)) => {
+                let until = deadline.min(Instant::now() + self.drain_timeout);
+                Tail::of(connection, rest, until, self.pool.clone(), self.local.clone())
+            }
+            (Some(connection), Fate::Closed(reason)) => {
+                connection.close(reason);
+                Tail::done()
+            }
+            (None, _) => Tail::done(),
+        };
+        Posted { outcome: ended.outcome, tail }
+    }
+
+    /// Renders the head, and copies a small body of many pieces behind it. What is left of the body.
+    fn render<'a>(&self, request: &Request<'a>, head: &mut Vec<u8>) -> &'a [Bytes] {
+        let Request { head_lines, body, body_len, idempotent: _ } = *request;
+        // Not only in debug builds: with a wrong length the end of a body would be read as the next request.
+        assert_eq!(
+            body_len,
+            body.iter().map(|piece| piece.len() as u64).sum(),
+            "body_len is the pieces' sum"
+        );
+        self.template.write(head, head_lines, body_len);
+        if !is_worth_copying(head.len(), body, body_len) {
+            return body;
+        }
+        for piece in body {
+            head.extend_from_slice(piece);
+        }
+        &[]
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.pool.close();
+    }
+}
+
+impl Posted {
+    fn without_connection(cause: Cause, bytes_taken: bool) -> Posted {
+        Posted { outcome: Outcome::unanswered(cause, bytes_taken), tail: Tail::done() }
+    }
+}

@@ -1,0 +1,279 @@
+//! The connections of one endpoint in one lane: which request gets which, and when another is dialled.
+//!
+//! ```text
+//! checkout ──► newest idle one, else wait in order ◄── check-in or dial, whichever is ready first
+//!                                                       dials belong to the pool's task, not to a request
+//! ```
+//!
+//! A request never races a dial against a check-in: it takes what comes first, and a dial that nobody needs any more
+//! becomes idle. So there are never more connections than `concurrency`, and as few as the load needs. What is handed
+//! out is a *place*, the right to send one request; in HTTP/1.1 that is a whole connection.
+//!
+//! No `RefCell` here is borrowed while a connection is dropped or handed over: that can lead back to the pool.
+
+mod demand;
+pub(crate) mod ledger;
+mod task;
+mod waiting;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::close_reason::CloseReason;
+use crate::connection::Connection;
+use crate::counters::EndpointCounters;
+use crate::local::Local;
+use crate::outcome::{Cause, Phase};
+use crate::settings::EndpointSettings;
+use demand::Demand;
+use ledger::Ledger;
+pub(crate) use task::run;
+use waiting::Waiter;
+pub(crate) use waiting::{Need, Waiting};
+
+/// Rest after a dial that failed for lack of descriptors.
+const DESCRIPTOR_WAIT: Duration = Duration::from_millis(100);
+
+/// Rest after a failed dial of a connection that is only to be kept warm.
+const WARM_RETRY: Duration = Duration::from_secs(1);
+
+/// The bounds of a pool.
+pub(crate) struct Limits {
+    concurrency: usize,
+    warm: usize,
+    idle_timeout: Duration,
+    age_max: Duration,
+    requests_max: Option<u64>,
+}
+
+impl Limits {
+    pub(crate) fn of(settings: &EndpointSettings) -> Limits {
+        Limits {
+            concurrency: settings.concurrency,
+            warm: settings.warm,
+            idle_timeout: settings.idle_timeout,
+            age_max: settings.age_max,
+            requests_max: settings.requests_per_connection_max,
+        }
+    }
+}
+
+/// See the module's description.
+pub(crate) struct Pool {
+    limits: Limits,
+    ledger: Rc<Ledger>,
+    local: Local,
+    /// Oldest check-in first; taken from the back, so that the same few are used and the others age out.
+    idle: RefCell<VecDeque<Box<Connection>>>,
+    /// Oldest first.
+    waiters: RefCell<VecDeque<Rc<Waiter>>>,
+    dialling: Cell<usize>,
+    /// No dial before that: descriptors are short.
+    dial_not_before: Cell<Instant>,
+    /// No dial only for warmth before that: the last one failed.
+    warm_not_before: Cell<Instant>,
+    closing: Cell<bool>,
+}
+
+impl Pool {
+    pub(crate) fn new(limits: Limits, local: Local, counters: Arc<EndpointCounters>) -> Rc<Pool> {
+        let now = Instant::now();
+        Rc::new(Pool {
+            limits,
+            ledger: Ledger::new(counters),
+            local,
+            idle: RefCell::default(),
+            waiters: RefCell::default(),
+            dialling: Cell::new(0),
+            dial_not_before: Cell::new(now),
+            warm_not_before: Cell::new(now),
+            closing: Cell::new(false),
+        })
+    }
+
+    fn counters(&self) -> &EndpointCounters {
+        &self.ledger.counters
+    }
+
+    /// The newest idle connection that is fit for use; those that are not are closed on the way.
+    pub(crate) fn checkout(&self) -> Option<Box<Connection>> {
+        let now = Instant::now();
+        loop {
+            let mut connection = self.idle.borrow_mut().pop_back()?;
+            self.count_idle();
+            let scratch = &mut *self.local.scratch();
+            match connection.before_use(now, self.limits.idle_timeout, scratch) {
+                Ok(()) => return Some(connection),
+                Err(reason) => connection.close(reason),
+            }
+        }
+    }
+
+    /// Waits for a place; the future is to be given the request's deadline by the caller.
+    pub(crate) fn wait(self: &Rc<Self>, need: Need) -> Waiting {
+        Waiting::new(self.clone(), need)
+    }
+
+    /// Takes a connection back whose answer was read to its end: to the oldest waiter, or among the idle ones.
+    pub(crate) fn check_in(&self, mut connection: Box<Connection>) {
+        if self.closing.get() {
+            return connection.close(CloseReason::Shutdown);
+        }
+        let scratch = &mut *self.local.scratch();
+        if let Err(reason) = connection.become_idle(Instant::now(), self.limits.requests_max, scratch) {
+            return connection.close(reason);
+        }
+        match self.next_waiter(|waiter| waiter.need() == Need::Any) {
+            Some(waiter) => waiter.hand(Ok(connection)),
+            None => {
+                self.idle.borrow_mut().push_back(connection);
+                self.count_idle();
+                if !self.waiters.borrow().is_empty() {
+                    // They need a fresh one, for which this one may have to make room.
+                    self.ledger.bell.ring();
+                }
+            }
+        }
+    }
+
+    /// Closes what is idle and fails who waits; connections in use are closed at their check-in.
+    pub(crate) fn close(&self) {
+        self.closing.set(true);
+        let idle = std::mem::take(&mut *self.idle.borrow_mut());
+        self.count_idle();
+        for connection in idle {
+            connection.close(CloseReason::Shutdown);
+        }
+        while let Some(waiter) = self.next_waiter(|_| true) {
+            waiter.hand(Err(Cause::Shutdown));
+        }
+        self.ledger.bell.ring();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// Waits until no connection is open.
+    pub(crate) async fn emptied(&self) {
+        self.ledger.empty().await;
+    }
+
+    /// Why a request got no place although it waited until its deadline.
+    pub(crate) fn cause_of_wait(&self) -> Cause {
+        if Instant::now() < self.dial_not_before.get() {
+            Cause::TooManyOpenFiles
+        } else if self.dialling.get() > 0 {
+            Cause::Deadline(Phase::Connect)
+        } else {
+            Cause::Deadline(Phase::Place)
+        }
+    }
+
+    fn next_waiter(&self, fits: impl Fn(&Waiter) -> bool) -> Option<Rc<Waiter>> {
+        let mut waiters = self.waiters.borrow_mut();
+        let at = waiters.iter().position(|waiter| fits(waiter))?;
+        let waiter = waiters.remove(at);
+        drop(waiters);
+        self.count_waiters();
+        waiter
+    }
+
+    /// A dial ended with a connection.
+    fn take_dialled(&self, connection: Box<Connection>) {
+        if self.closing.get() {
+            return connection.close(CloseReason::Shutdown);
+        }
+        match self.next_waiter(|_| true) {
+            Some(waiter) => waiter.hand(Ok(connection)),
+            None => self.check_in(connection),
+        }
+    }
+
+    /// A dial failed: whoever waits longest hears of it.
+    fn dial_failed(&self, cause: Cause) {
+        match self.next_waiter(|_| true) {
+            Some(waiter) => waiter.hand(Err(cause)),
+            None => {
+                tracing::debug!(%cause, "a dial that nobody waited for failed");
+                self.warm_not_before.set(Instant::now() + WARM_RETRY);
+            }
+        }
+    }
+
+    /// Closes idle connections that ended, or are too old, or were idle for too long.
+    fn sweep(&self) {
+        let now = Instant::now();
+        let fired = self.ledger.bell.take_idle_fired();
+        if !fired && self.sweep_due().is_none_or(|due| now < due) {
+            return;
+        }
+        let mut closed = Vec::new();
+        let mut idle = self.idle.borrow_mut();
+        let scratch = &mut *self.local.scratch();
+        for _ in 0..idle.len() {
+            let mut connection = idle.pop_front().expect("counted by the loop");
+            match connection.look(scratch).and_then(|()| self.outlived(&connection, now, closed.len())) {
+                Ok(()) => idle.push_back(connection),
+                Err(reason) => closed.push((connection, reason)),
+            }
+        }
+        drop(idle);
+        self.count_idle();
+        for (connection, reason) in closed {
+            connection.close(reason);
+        }
+    }
+
+    /// The idle timeout spares what is to be kept warm; age spares none.
+    fn outlived(&self, connection: &Connection, now: Instant, closed: usize) -> Result<(), CloseReason> {
+        match connection.check_age(now, self.limits.idle_timeout) {
+            Err(CloseReason::IdleTimeout) if self.ledger.open() - closed <= self.limits.warm => Ok(()),
+            verdict => verdict,
+        }
+    }
+
+    /// When the oldest idle connection will have been idle for too long.
+    fn sweep_due(&self) -> Option<Instant> {
+        self.idle.borrow().front().map(|oldest| oldest.idle_since() + self.limits.idle_timeout)
+    }
+
+    fn demand(&self) -> Demand {
+        let waiters = self.waiters.borrow();
+        Demand {
+            waiting: waiters.len(),
+            waiting_for_fresh: waiters.iter().filter(|waiter| waiter.need() == Need::Fresh).count(),
+            open: self.ledger.open(),
+            dialling: self.dialling.get(),
+            concurrency: self.limits.concurrency,
+            warm: if Instant::now() < self.warm_not_before.get() { 0 } else { self.limits.warm },
+        }
+    }
+
+    /// Closes the oldest idle connection where a resend needs its place.
+    fn make_room(&self) {
+        while self.demand().needs_room() {
+            let Some(oldest) = self.idle.borrow_mut().pop_front() else { return };
+            self.count_idle();
+            oldest.close(CloseReason::MadeRoom);
+        }
+    }
+
+    fn set_dialling(&self, dialling: usize) {
+        self.dialling.set(dialling);
+        self.counters().dialling.set(dialling as u64);
+    }
+
+    fn count_waiters(&self) {
+        self.counters().waiting.set(self.waiters.borrow().len() as u64);
+    }
+
+    fn count_idle(&self) {
+        self.counters().idle.set(self.idle.borrow().len() as u64);
+    }
+}

@@ -1,0 +1,118 @@
+//! The pool's one task: it dials, sweeps, and sleeps in between.
+
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::select;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use super::{DESCRIPTOR_WAIT, Pool};
+use crate::connection::Connection;
+use crate::dial::{DialError, Dialer};
+use crate::transport::Transport;
+
+type Dialled = Result<Transport, DialError>;
+
+/// Runs until the pool is closed and its last connection is gone.
+pub(crate) async fn run(pool: Rc<Pool>, dialer: Rc<Dialer>, dial_places: Arc<Semaphore>) {
+    let mut dials: JoinSet<Dialled> = JoinSet::new();
+    let mut turn = Turn::default();
+    loop {
+        pool.sweep();
+        pool.make_room();
+        if pool.is_closing() {
+            abort(&pool, &mut dials).await;
+            return pool.ledger.empty().await;
+        }
+        let now = Instant::now();
+        turn.wait_if(pool.wants_dial(now), &dial_places);
+        select! {
+            () = pool.ledger.bell.rung() => {}
+            Some(ended) = dials.join_next() => pool.dial_ended(ended),
+            permit = turn.come() => {
+                pool.set_dialling(pool.dialling.get() + 1);
+                pool.counters().dials.one();
+                let dialer = dialer.clone();
+                dials.spawn_local(async move {
+                    let dialled = dialer.dial().await;
+                    drop(permit);
+                    dialled
+                });
+            }
+            () = sleep_until(pool.next_look(now)) => {}
+        }
+    }
+}
+
+/// Waiting for one of the worker's dials, in order with the other pools. Kept over the loop's rounds: a new wait would
+/// start at the end of the queue.
+#[derive(Default)]
+struct Turn(Option<Pin<Box<dyn Future<Output = OwnedSemaphorePermit>>>>);
+
+impl Turn {
+    fn wait_if(&mut self, wanted: bool, places: &Arc<Semaphore>) {
+        if !wanted {
+            self.0 = None;
+        } else if self.0.is_none() {
+            let place = places.clone().acquire_owned();
+            self.0 = Some(Box::pin(async { place.await.expect("the semaphore is never closed") }));
+        }
+    }
+
+    async fn come(&mut self) -> OwnedSemaphorePermit {
+        match &mut self.0 {
+            Some(place) => {
+                let permit = place.await;
+                self.0 = None;
+                permit
+            }
+            None => pending().await,
+        }
+    }
+}
+
+async fn abort(pool: &Pool, dials: &mut JoinSet<Dialled>) {
+    dials.abort_all();
+    while let Some(ended) = dials.join_next().await {
+        pool.dial_ended(ended);
+    }
+}
+
+impl Pool {
+    fn wants_dial(&self, now: Instant) -> bool {
+        now >= self.dial_not_before.get() && self.demand().wants_dial()
+    }
+
+    /// When to look again if nothing happens until then.
+    fn next_look(&self, now: Instant) -> Instant {
+        // What becomes idle from now on is not due before that, so a check-in need not wake this task.
+        let idle = now + self.limits.idle_timeout;
+        let sweep = self.sweep_due().filter(|due| *due > now).unwrap_or(idle);
+        let holds = [self.dial_not_before.get(), self.warm_not_before.get()];
+        holds.into_iter().filter(|hold| *hold > now).fold(sweep, Instant::min)
+    }
+
+    fn dial_ended(&self, ended: Result<Dialled, JoinError>) {
+        self.set_dialling(self.dialling.get() - 1);
+        match ended {
+            Ok(Ok(transport)) => {
+                let connection = Connection::new(transport, self.ledger.clone(), self.limits.age_max);
+                self.take_dialled(Box::new(connection));
+            }
+            Ok(Err(DialError::OutOfDescriptors)) => {
+                self.counters().emfile_waits.one();
+                self.dial_not_before.set(Instant::now() + DESCRIPTOR_WAIT);
+            }
+            Ok(Err(DialError::Failed(cause))) => {
+                self.counters().dial_failures.one();
+                self.dial_failed(cause);
+            }
+            Err(error) if error.is_cancelled() => self.counters().dials_aborted.one(),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! A POST dropped at any moment: nothing of it may reach another message, and nothing may leak.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use delivery::{Endpoint as Ours, Outcome};
+use testkit::body::body;
+use testkit::endpoint::{Answer, Endpoint, Script, Step};
+
+use crate::support::{MS, close_and_balance, lane, post_head, settings_for, start};
+
+/// Posts `serial`, but drops the POST, or its tail, after so many polls.
+async fn post_and_drop(endpoint: &Ours, serial: u64, polls: u64) -> Option<Outcome> {
+    let pieces = [body(serial, 1024)];
+    let mut left = polls;
+    let mut bounded = async |step: std::pin::Pin<&mut dyn Future<Output = ()>>| {
+        let mut step = step;
+        poll_fn(|cx| match step.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(true),
+            Poll::Pending if left == 0 => Poll::Ready(false),
+            Poll::Pending => {
+                left -= 1;
+                Poll::Pending
+            }
+        })
+        .await
+    };
+    let mut outcome = None;
+    let whole = async {
+        let posted = post_head(endpoint, &pieces).await;
+        outcome = Some(posted.outcome);
+        posted.tail.await;
+    };
+    {
+        let whole = pin!(whole);
+        bounded(whole).await;
+    }
+    outcome
+}
+
+/// The status tells which message was answered: 200 + serial % 7.
+fn answers() -> Script {
+    Script::by_body(|head, bytes| {
+        let testkit::body::Verdict::Whole(serial) = testkit::body::judge(bytes) else {
+            return Answer::status(400);
+        };
+        let status = 200 + serial % 7;
+        let start = format!("HTTP/1.1 {status} Yes\r\n");
+        match head.serial % 5 {
+            0 => Answer::raw(start + "Content-Length: 2\r\n\r\nok"),
+            1 => Answer::steps([
+                Step::Send(start.into()),
+                Step::Sleep(MS),
+                Step::Send("Content-Length: 0\r\n\r\n".into()),
+            ]),
+            2 => Answer::steps([
+                Step::Send((start + "Content-Length: 2\r\n\r\n").into()),
+                Step::Sleep(MS),
+                Step::Send("ok".into()),
+            ]),
+            3 => {
+                Answer::steps([Step::Sleep(2 * MS), Step::Send((start + "Content-Length: 0\r\n\r\n").into())])
+            }
+            _ => Answer::raw(start + "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        }
+    })
+}
+
+#[test]
+fn ten_thousand_posts_dropped_at_every_await_point() {
+    let peer = Endpoint::https(answers());
+    lane(async {
+        let mut settings = settings_for(&peer);
+        settings.concurrency = 8;
+        let endpoint = start(&settings);
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 0..10 {
+            let endpoint = endpoint.clone();
+            tasks.spawn_local(async move {
+                let (mut answered, mut dropped) = (0, 0);
+                for round in 0..1_000 {
+                    let serial = task * 1_000 + round;
+                    // Most live, so that there is something to reuse.
+                    let polls = if round % 3 == 0 { serial % 11 } else { u64::MAX };
+                    let ended = post_and_drop(&endpoint, serial, polls).await;
+                    let counters = endpoint.counters();
+                    assert!(counters.open.get() + counters.dialling.get() <= 8);
+                    match ended {
+                        Some(outcome) => {
+                            let status = u64::from(outcome.status.expect("answered"));
+                            assert_eq!(status, 200 + serial % 7, "another message's answer: {outcome:?}");
+                            answered += 1;
+                        }
+                        None => dropped += 1,
+                    }
+                }
+                (answered, dropped)
+            });
+        }
+        let (mut answered, mut dropped) = (0, 0);
+        while let Some(ended) = tasks.join_next().await {
+            let (a, d) = ended.unwrap();
+            (answered, dropped) = (answered + a, dropped + d);
+        }
+        assert!(answered > 6_000 && dropped > 500, "{answered} answered, {dropped} dropped");
+        let counts = endpoint.counters().snapshot();
+        assert_eq!((counts.waiting, counts.open), (0, counts.idle), "nothing is left in use: {counts:#?}");
+        close_and_balance(&endpoint).await;
+        peer.until(|counts| counts.open == 0).await;
+    });
+}

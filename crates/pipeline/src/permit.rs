@@ -1,0 +1,59 @@
+//! One permit: the loop that carries one message after another, from the queue to its outcome.
+//!
+//! A permit is a task that lives as long as its lane, rather than a task made for each message: that costs no allocation
+//! on a message's way, and the number of requests at once cannot exceed the number of these tasks.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use client::{Delivery, DeliveryState, Settled};
+use delivery::{Cause, Posted, Request};
+use tokio::time::Instant;
+
+use crate::head_lines::MessageLines;
+use crate::lane::Lane;
+use crate::settle::settle;
+
+/// Runs until the consumer gives no more messages.
+pub(crate) async fn run(lane: Rc<Lane>) {
+    let mut head_lines = Vec::with_capacity(256);
+    while let Some(delivery) = lane.consumer.recv().await {
+        carry(&lane, delivery, &mut head_lines).await;
+    }
+}
+
+async fn carry(lane: &Lane, delivery: Delivery, head_lines: &mut Vec<u8>) {
+    // A delivery that its nsqd no longer counts as ours must not be posted: someone else may have it by now.
+    if delivery.state() != DeliveryState::Live {
+        return;
+    }
+    let busy = lane.counters.busy();
+    let message = MessageLines {
+        node: delivery.node(),
+        id: delivery.id(),
+        attempts: delivery.attempts(),
+        timestamp_ns: delivery.timestamp_ns(),
+    };
+    lane.head_lines.render(message, head_lines);
+    let request = Request {
+        head_lines,
+        body: std::slice::from_ref(delivery.body()),
+        body_len: delivery.body().len() as u64,
+        idempotent: lane.idempotency_key,
+    };
+    let started = Instant::now();
+    let Posted { outcome, tail } = lane.endpoint.post(&request).await;
+    if outcome.cause == Some(Cause::Shutdown) {
+        // The drain began before it had a connection. It was not tried, so nothing has failed and nothing has to wait.
+        let (Settled::Sent | Settled::TooLate(_)) = delivery.requeue(Duration::ZERO);
+        return;
+    }
+    lane.counters.latency.record(started.elapsed());
+    if outcome.cause.is_some() {
+        lane.journalist.failed(&delivery, &outcome);
+    }
+    settle(delivery, &outcome, &lane.backoff, &lane.jitter, &lane.counters);
+    // The message is settled; the permit stays with the connection until that is idle or closed.
+    tail.await;
+    drop(busy);
+}

@@ -1,0 +1,85 @@
+//! The program: from a queue to an HTTPS API, over connections that are provably reused.
+//!
+//! # Layout
+//! - `cli`: the command line, a flag for every key;
+//! - `config`: flags and file, checked whole and resolved into settings;
+//! - `run`: the pipeline from its start to its drain; `check`: what a configuration amounts to;
+//! - `signals`, `open_files`, `usage`: what the operating system says and is asked for;
+//! - `screen`, `log`, `live`, `summary`, `figures`: what the user sees.
+//!
+//! Exit codes: 0 done, 1 failed, 64 wrong usage or configuration (`EX_USAGE` of sysexits).
+
+mod check;
+mod cli;
+mod config;
+mod figures;
+mod live;
+mod log;
+mod open_files;
+mod run;
+mod screen;
+mod signals;
+mod summary;
+mod usage;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use cli::{Flags, Task};
+use config::{Mistakes, Place};
+use pipeline::{StartCause, StartError};
+
+const WRONG_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let mut mistakes = Mistakes::default();
+    match cli::read(std::env::args_os().collect(), &mut mistakes) {
+        Some(Task::Run(flags)) => run(flags, mistakes),
+        Some(Task::Check(path)) => check(&path, mistakes),
+        Some(Task::Say(text)) => say(&text),
+        None => refuse(mistakes),
+    }
+}
+
+fn run(flags: Flags, mut mistakes: Mistakes) -> ExitCode {
+    let settings = config::of_flags(flags, &mut mistakes);
+    let limit = open_files::raise_limit();
+    let needed = open_files::needed(&settings.pipeline);
+    if limit.is_some_and(|limit| needed > limit) {
+        let reason =
+            format!("up to {needed} open files are needed, and the limit is {}", limit.unwrap_or_default());
+        let way_out = "raise the limit (ulimit -n, or LimitNOFILE= of systemd), or lower the concurrency";
+        mistakes.push(&Place::CommandLine, "concurrency", reason, way_out);
+    }
+    if !mistakes.is_empty() {
+        return refuse(mistakes);
+    }
+    run::run(settings).unwrap_or_else(|error| {
+        // Standard error is all there is to tell it; if that is closed, the exit code has to do.
+        drop(writeln!(io::stderr(), "posthaste: {error:#}"));
+        match error.downcast_ref::<StartError>() {
+            Some(StartError { cause: StartCause::Endpoint(_) | StartCause::Consumer(_), .. }) => {
+                ExitCode::from(WRONG_USAGE)
+            }
+            _ => ExitCode::FAILURE,
+        }
+    })
+}
+
+fn check(path: &Path, mut mistakes: Mistakes) -> ExitCode {
+    let settings = config::of_file(path, &mut mistakes);
+    if mistakes.is_empty() { say(&check::view(path, &settings)) } else { refuse(mistakes) }
+}
+
+fn say(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn refuse(mistakes: Mistakes) -> ExitCode {
+    drop(io::stderr().write_all(config::render(&mistakes.sorted()).as_bytes()));
+    ExitCode::from(WRONG_USAGE)
+}

@@ -1,0 +1,48 @@
+//! How many files and sockets the process may have open, against how many it may need.
+
+use pipeline::PipelineSettings;
+use pipeline::client::Source;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What is open besides connections: standard streams, epoll and its kin of each worker, resolver threads, files read
+/// at the start.
+const RESERVE: u64 = 64;
+
+/// Raises the soft limit to the hard one, which needs no privilege, and returns what is in force then; `None` is no
+/// limit.
+pub(crate) fn raise_limit() -> Option<u64> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return current;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => maximum,
+        // Refused where something forbids the call; the limit that was there still holds.
+        Err(_) => current,
+    }
+}
+
+/// How many the settings can need at once.
+pub(crate) fn needed(settings: &PipelineSettings) -> u64 {
+    let of_route = |route: &pipeline::RouteSettings| {
+        let queue = match &route.consumer.source {
+            Source::Nsqds(addresses) => addresses.len(),
+            // How many nsqds there are is not known before they are asked for: one connection to each nsqlookupd, and
+            // as many nsqds.
+            Source::Lookupds(addresses) => 2 * addresses.len(),
+        };
+        (route.concurrency + queue * route.lanes) as u64
+    };
+    settings.routes.iter().map(of_route).sum::<u64>() + RESERVE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_raised_to_the_hard_one() {
+        let limit = raise_limit();
+        assert_eq!(limit, getrlimit(Resource::Nofile).maximum);
+    }
+}

@@ -1,0 +1,118 @@
+//! `posthaste run`: from settings to a running pipeline, and from a signal to its end.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use pipeline::{Pipeline, PipelineSettings, Snapshot};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use crate::config::Settings;
+use crate::live::{self, LiveLine};
+use crate::log;
+use crate::screen::Screen;
+use crate::signals::Signals;
+use crate::summary::{Summary, SummaryForm};
+use crate::usage::Usage;
+
+/// How a run came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// A signal asked for it, and every message was answered.
+    Drained,
+    /// A second signal did not want to wait.
+    Stopped,
+    /// Nobody asked for it.
+    Failed,
+}
+
+/// Delivers until a signal ends it, and tells what was done.
+///
+/// # Errors
+/// Whatever keeps it from starting.
+pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+    let (screen, closing) =
+        Screen::open().context("cannot start the thread that writes to standard error")?;
+    log::start(settings.log, &screen);
+    settings.warnings.iter().for_each(|warning| warn!("{warning}"));
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    let began = Instant::now();
+    let ended = runtime.block_on(deliver(settings.pipeline, &screen));
+    screen.close(&closing);
+    let (ending, snapshot) = ended?;
+    let summary = Summary::of(&snapshot, Usage::since(began));
+    write_summary(&summary, settings.summary).context("cannot write the summary")?;
+    Ok(match ending {
+        Ending::Drained => ExitCode::SUCCESS,
+        Ending::Stopped | Ending::Failed => ExitCode::FAILURE,
+    })
+}
+
+/// Runs the pipeline to its end, and shows how it is doing.
+async fn deliver(settings: PipelineSettings, screen: &Screen) -> anyhow::Result<(Ending, Snapshot)> {
+    // Before anything is held, so that no signal can find messages and no one to give them back.
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    say_routes(&settings);
+    let mut pipeline = pipeline::start(settings)?;
+    let mut live = LiveLine::new();
+    let mut ticks = interval(live::INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut draining = false;
+    let ending = loop {
+        tokio::select! {
+            biased;
+            signal = signals.next() => {
+                if draining {
+                    warn!("{signal} again: stopping at once");
+                    break Ending::Stopped;
+                }
+                info!("{signal}: draining; once more stops at once");
+                pipeline.drain();
+                draining = true;
+            }
+            () = pipeline.finished() => break if draining { Ending::Drained } else { Ending::Failed },
+            _ = ticks.tick(), if screen.is_terminal() => screen.live(live.next(&pipeline.snapshot(), draining)),
+        }
+    };
+    if ending == Ending::Failed {
+        error!("every worker has ended though nobody asked for it");
+    }
+    let snapshot = pipeline.snapshot();
+    leave(pipeline, ending);
+    Ok((ending, snapshot))
+}
+
+fn say_routes(settings: &PipelineSettings) {
+    for route in &settings.routes {
+        info!(
+            route = route.name,
+            to = %route.endpoint.url,
+            concurrency = route.concurrency,
+            max_in_flight = route.max_in_flight(),
+            lanes = route.lanes,
+            "delivering {}/{}",
+            route.consumer.topic,
+            route.consumer.channel,
+        );
+    }
+}
+
+/// A pipeline that is stopped at once is left to the end of the process: dropping it would drain it.
+fn leave(pipeline: Pipeline, ending: Ending) {
+    if ending == Ending::Stopped {
+        std::mem::forget(pipeline);
+    }
+}
+
+fn write_summary(summary: &Summary, form: SummaryForm) -> io::Result<()> {
+    match form {
+        SummaryForm::Human => io::stderr().write_all(summary.human().as_bytes()),
+        SummaryForm::Json => io::stdout().write_all(summary.json().as_bytes()),
+        SummaryForm::None => Ok(()),
+    }
+}

@@ -1,0 +1,6 @@
+//! Tests that measure time, CPU or memory and so have the machine to themselves.
+
+mod bounds;
+mod pace;
+mod queue_shares;
+mod throughput;

@@ -1,0 +1,14 @@
+//! The whole program against the real parts: the real nsqd and nsqlookupd, nginx or the kit's endpoint, real TLS, real sockets.
+//!
+//! One binary, so that it links once. A module a subject; what measures time, CPU or memory lives under [`exclusive`], which
+//! `cargo xtask test` runs one test at a time after all the others. What a library promises on its own is tested in its crate.
+
+mod rig;
+
+mod delivery;
+mod exclusive;
+mod nsq_faults;
+mod reuse;
+mod shutdown;
+mod slow_endpoint;
+mod transport_security;

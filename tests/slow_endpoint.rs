@@ -1,0 +1,164 @@
+//! An endpoint slower than nsqd's patience: messages are touched, and nothing is ever sent for one that nsqd has taken back.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testkit::Gate;
+use testkit::body::body;
+use testkit::endpoint::{Answer, Endpoint};
+use testkit::nsqd::{Act, Command, NsqdConnection, NsqdOptions, ScriptedNsqd, id};
+use testkit::process::{Nsqd, Posthaste};
+
+use crate::rig::{self, CHANNEL, Run, TOPIC, number};
+
+/// Figures of a summary that count deliveries which did not end well.
+const NOTHING_AMISS: [&str; 5] = ["fin_failed", "touch_failed", "expired", "requeued", "nsq_disconnects"];
+
+fn assert_figures<'a>(summary: &Value, figures: impl IntoIterator<Item = (&'a str, u64)>) {
+    for (figure, expected) in figures {
+        assert_eq!(number(summary, figure), expected, "{figure} in {summary:#}");
+    }
+}
+
+/// nsqd saw no timeout, no REQ and no answer that came too late.
+fn assert_content(nsqd: &Nsqd) {
+    let channel = nsqd.channel(TOPIC, CHANNEL);
+    assert_eq!((channel.timeouts, channel.requeues), (0, 0), "timeouts and requeues at nsqd");
+    assert_nothing_refused(nsqd);
+}
+
+fn assert_nothing_refused(nsqd: &Nsqd) {
+    let log = nsqd.daemon.log();
+    assert!(!log.contains("E_FIN_FAILED") && !log.contains("E_TOUCH_FAILED"), "{log}");
+}
+
+/// Half of the messages also wait 7 s for a permit, and are touched all the while.
+#[test]
+fn answers_after_seven_seconds_and_a_timeout_of_two() {
+    const MESSAGES: u64 = 200;
+    let nsqd = rig::nsqd(&["--msg-timeout=2s"]);
+    rig::publish(&nsqd, MESSAGES, 1024);
+    let endpoint = Endpoint::https(Answer::ok().after(Duration::from_secs(7)));
+    let run = Run::new([&nsqd], &endpoint.url("/")).trusting(&endpoint.ca_file());
+    let posthaste = run.with("--concurrency", MESSAGES / 2).with("--max-in-flight", MESSAGES).start();
+    rig::wait_finished(&nsqd, MESSAGES);
+    assert_content(&nsqd);
+    let (summary, _) = rig::drain(&posthaste);
+
+    endpoint.ledger().assert_exactly_once(0..MESSAGES);
+    assert_eq!(endpoint.counts().fired("sleep"), MESSAGES);
+    // Every second while it is held: 6 times in 7 s, 13 times in 14 s.
+    assert!(number(&summary, "touched") >= MESSAGES / 2 * (6 + 12), "{summary:#}");
+    assert_figures(&summary, NOTHING_AMISS.map(|figure| (figure, 0)));
+}
+
+/// The answer comes when the first timeout is nearly over, and nsqd's clock started before its output buffer.
+#[test]
+fn answers_just_before_the_timeout_are_never_too_late() {
+    const MESSAGES: u64 = 600;
+    let nsqd = rig::nsqd(&[]);
+    let endpoint = Endpoint::https(Answer::ok().after(Duration::from_millis(900)));
+    let run = Run::new([&nsqd], &endpoint.url("/")).trusting(&endpoint.ca_file());
+    let posthaste = run.with("--concurrency", 300).with("--msg-timeout", "1s").start();
+    let begun = Instant::now();
+    for serial in 0..MESSAGES {
+        let due = begun + Duration::from_millis(5) * serial as u32;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        nsqd.publish(TOPIC, &body(serial, 1024));
+    }
+    rig::wait_finished(&nsqd, MESSAGES);
+    assert_content(&nsqd);
+    let (summary, _) = rig::drain(&posthaste);
+
+    endpoint.ledger().assert_exactly_once(0..MESSAGES);
+    assert_eq!(endpoint.counts().fired("sleep"), MESSAGES);
+    assert!(number(&summary, "touched") >= MESSAGES, "{summary:#}");
+    assert_figures(&summary, NOTHING_AMISS.map(|figure| (figure, 0)));
+}
+
+/// nsqd extends no delivery past `max_msg_timeout`. It delivers the messages again while they are being posted, and the one
+/// POST of each answers the newer delivery.
+#[test]
+fn past_the_longest_timeout_a_delivery_is_expired_and_the_next_one_is_answered() {
+    const MESSAGES: u64 = 20;
+    let nsqd = rig::nsqd(&["--msg-timeout=2s", "--max-msg-timeout=3s"]);
+    rig::publish(&nsqd, MESSAGES, 1024);
+    let endpoint = Endpoint::https(Answer::ok().after(Duration::from_secs(5)));
+    let run = Run::new([&nsqd], &endpoint.url("/")).trusting(&endpoint.ca_file());
+    let posthaste = run.with("--concurrency", MESSAGES).start();
+    rig::wait_finished(&nsqd, MESSAGES);
+    let channel = nsqd.channel(TOPIC, CHANNEL);
+    assert_eq!((channel.timeouts, channel.requeues), (MESSAGES, 0), "timeouts and requeues at nsqd");
+    assert_nothing_refused(&nsqd);
+    let (summary, _) = rig::drain(&posthaste);
+
+    endpoint.ledger().assert_exactly_once(0..MESSAGES);
+    let counted = ["expired", "adopted", "finished", "requests"].map(|figure| (figure, MESSAGES));
+    assert_figures(&summary, counted);
+    assert_figures(&summary, [("received", 2 * MESSAGES), ("delivered_unfinished", 0)]);
+    assert_figures(&summary, [("fin_failed", 0), ("touch_failed", 0)]);
+}
+
+fn start(nsqd: &ScriptedNsqd, endpoint: &Endpoint) -> (Posthaste, NsqdConnection) {
+    let run = Run::new([], &endpoint.url("/")).with("--nsqd-tcp-address", nsqd.address());
+    let posthaste = run.start();
+    let mut connection = nsqd.wait_connection(0);
+    connection.wait("RDY above 0", |command| matches!(command, Command::Rdy(1..)).then_some(()));
+    (posthaste, connection)
+}
+
+/// The same at an nsqd that never takes the message back, so that whatever is sent too late would show.
+#[test]
+fn past_the_longest_timeout_nothing_is_sent_for_a_delivery() {
+    let ceiling = Duration::from_secs(2);
+    let nsqd = ScriptedNsqd::start_with(NsqdOptions {
+        identify: json!({ "msg_timeout": 1_000, "max_msg_timeout": 2_000 }),
+        ..NsqdOptions::default()
+    });
+    let endpoint = Endpoint::http(Answer::ok().after(Duration::from_secs(3)));
+    let (posthaste, connection) = start(&nsqd, &endpoint);
+    let sent = Instant::now();
+    connection.send([Act::message(id(1), 1, body(0, 100))]);
+    endpoint.wait(|counts| counts.answers == 1);
+    let (summary, _) = rig::drain(&posthaste);
+
+    let about_it: Vec<_> = connection
+        .book()
+        .commands
+        .into_iter()
+        .filter(|(_, command)| matches!(command, Command::Touch(_) | Command::Fin(_) | Command::Req { .. }))
+        .collect();
+    let touches = about_it.iter().filter(|(_, command)| matches!(command, Command::Touch(_))).count();
+    assert!(touches >= 2, "touched as long as there was something to gain: {about_it:?}");
+    assert_eq!(touches, about_it.len(), "neither finished nor requeued: {about_it:?}");
+    assert!(about_it.iter().all(|(at, _)| *at < sent + ceiling), "after the ceiling: {about_it:?}");
+    assert_figures(&summary, [("received", 1), ("expired", 1), ("finished", 0), ("delivered_unfinished", 1)]);
+}
+
+#[test]
+fn a_message_delivered_again_while_it_is_posted_is_posted_and_finished_once() {
+    // Of the kit's heartbeats alone: the answer to one proves that what came before it was read.
+    let nsqd = ScriptedNsqd::start_with(NsqdOptions { heartbeats: false, ..NsqdOptions::default() });
+    let gate = Gate::new();
+    let endpoint = Endpoint::http(Answer::ok().at_gate(&gate));
+    let (posthaste, mut connection) = start(&nsqd, &endpoint);
+    connection.send([Act::message(id(1), 1, body(0, 100))]);
+    gate.wait_arrived(1);
+    connection.send([
+        Act::TimeOut(id(1)),
+        Act::message(id(1), 2, body(0, 100)),
+        Act::Response("_heartbeat_".into()),
+    ]);
+    connection.wait("NOP", |command| (*command == Command::Nop).then_some(()));
+    gate.open();
+    connection.wait("FIN", |command| (*command == Command::Fin(id(1))).then_some(()));
+    let (summary, _) = rig::drain(&posthaste);
+
+    let counts = nsqd.counts();
+    assert_eq!(counts.fired("time_out"), 1);
+    assert_eq!((counts.commands("FIN"), counts.finished, counts.fin_failed), (1, 1, 0), "{counts:#?}");
+    assert_eq!((counts.commands("REQ"), counts.fired("error")), (0, 0), "{counts:#?}");
+    assert_eq!(endpoint.counts().requests, 1);
+    assert_figures(&summary, [("received", 2), ("adopted", 1), ("expired", 1)]);
+    assert_figures(&summary, [("finished", 1), ("delivered", 1)]);
+}
