@@ -63,7 +63,9 @@ fn what_fails_comes_again_with_the_next_attempt() {
     for status in [301, 404, 429, 500, 503] {
         let endpoint = Endpoint::http(Script::by_body(move |head, body| {
             let first = head.field("X-NSQ-Attempts") == Some("1");
-            let testkit::body::Verdict::Whole(serial) = testkit::body::judge(body) else { return Answer::ok() };
+            let testkit::body::Verdict::Whole(serial) = testkit::body::judge(body) else {
+                return Answer::ok();
+            };
             if first && serial % 3 == 0 { Answer::status(status) } else { Answer::ok() }
         }));
         let nsqd = rig::nsqd(&[]);

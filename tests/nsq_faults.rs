@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use testkit::endpoint::{Answer, Endpoint, EndpointOptions, TlsOptions};
+use testkit::endpoint::{Answer, Endpoint, EndpointOptions, Script, TlsOptions};
 use testkit::process::{Nsqd, Nsqlookupd, Posthaste};
 use testkit::{Gate, PATIENCE};
 
@@ -56,7 +56,8 @@ mod outages {
             let options = EndpointOptions::new(Answer::ok().at_gate(&gate));
             let endpoint = Endpoint::start(options.tls(TlsOptions::new(&testkit::certs::Authority::new())));
             let run = Run::new([&failing, &steady], &endpoint.url("/")).trusting(&endpoint.ca_file());
-            let posthaste = run.with("--concurrency", IN_FLIGHT - 10).with("--max-in-flight", IN_FLIGHT).start();
+            let posthaste =
+                run.with("--concurrency", IN_FLIGHT - 10).with("--max-in-flight", IN_FLIGHT).start();
             let mut pair = Pair { failing, steady, gate, endpoint, posthaste, published: 0 };
             pair.publish(|pair| &pair.failing);
             pair.publish(|pair| &pair.steady);
@@ -78,6 +79,19 @@ mod outages {
         /// Waits until as much is in flight as may be, and nothing moves. Says how much of it is the failing nsqd's.
         fn wait_still(&self) -> u64 {
             let in_flight = |nsqd: &Nsqd| nsqd.channel(TOPIC, CHANNEL).in_flight;
+            std::thread::sleep(Duration::from_secs(2));
+            for n in [&self.failing, &self.steady] {
+                let c = n.channel(TOPIC, CHANNEL);
+                println!(
+                    "DBG busy {} in_flight {} rdy {} depth {} req {} to {}",
+                    self.endpoint.counts().busy,
+                    c.in_flight,
+                    c.rdy_sum(),
+                    c.depth,
+                    c.requeues,
+                    c.timeouts
+                );
+            }
             wait_within(PATIENCE, Instant::now(), "all is in flight that may be", || {
                 in_flight(&self.failing) + in_flight(&self.steady) == IN_FLIGHT
                     && self.endpoint.counts().busy == IN_FLIGHT - 10
@@ -170,14 +184,17 @@ mod lookups {
     const ASKED_AGAIN: Duration = Duration::from_millis(1200);
 
     fn run(lookupds: &[&Nsqlookupd], endpoint: &Endpoint) -> Run {
-        let run = Run::new([], &endpoint.url("/")).with("--lookup-interval", format!("{}ms", INTERVAL.as_millis()));
+        let run =
+            Run::new([], &endpoint.url("/")).with("--lookup-interval", format!("{}ms", INTERVAL.as_millis()));
         lookupds.iter().fold(run, |run, lookupd| run.with("--lookupd-http-address", lookupd.http_address()))
     }
 
     /// One that registers with these. It does so at its start; whoever is down then is asked again 15 s later.
     fn nsqd_of(lookupds: &[&Nsqlookupd]) -> Nsqd {
-        let flags: Vec<String> =
-            lookupds.iter().map(|lookupd| format!("--lookupd-tcp-address={}", lookupd.tcp_address())).collect();
+        let flags: Vec<String> = lookupds
+            .iter()
+            .map(|lookupd| format!("--lookupd-tcp-address={}", lookupd.tcp_address()))
+            .collect();
         rig::nsqd(&flags.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
@@ -189,7 +206,11 @@ mod lookups {
     /// The one connection there was lived from its beginning to the drain.
     fn assert_one_connection(posthaste: &Posthaste, nsqd: &Nsqd) {
         let (summary, _) = rig::drain(posthaste);
-        assert_eq!((number(&summary, "nsq_connects"), number(&summary, "nsq_disconnects")), (1, 0), "{summary:#}");
+        assert_eq!(
+            (number(&summary, "nsq_connects"), number(&summary, "nsq_disconnects")),
+            (1, 0),
+            "{summary:#}"
+        );
         assert_eq!(accepted(nsqd), 1, "{}", nsqd.daemon.log());
     }
 
@@ -248,14 +269,15 @@ mod lookups {
     #[test]
     fn the_only_nsqlookupd_restarted_under_load_is_not_noticed() {
         const WINDOW: Duration = Duration::from_secs(2);
-        // 16 at once and 50 ms each: 320 a second whatever else the machine does.
-        let endpoint = Endpoint::http(Answer::ok().after(Duration::from_millis(50)));
+        // 64 at once and 200 ms each: 320 a second whatever else the machine does.
+        let slowly = Script::ok_between(Duration::from_millis(150), Duration::from_millis(250));
+        let endpoint = Endpoint::http(slowly);
         let mut lookupd = Nsqlookupd::start(&[]);
         let nsqd = nsqd_of(&[&lookupd]);
         lookupd.wait_producers(TOPIC, 1);
         publish(&nsqd, 0..6000);
-        let posthaste = run(&[&lookupd], &endpoint).with("--concurrency", 16).start();
-        endpoint.wait(|counts| counts.bodies > 100);
+        let posthaste = run(&[&lookupd], &endpoint).with("--concurrency", 64).start();
+        endpoint.wait(|counts| counts.bodies > 300);
         let before = rate(&endpoint, WINDOW);
 
         lookupd.daemon.kill9();
@@ -273,7 +295,9 @@ mod lookups {
         let listed = || posthaste.process.stderr().matches("listed by nsqlookupd").count() == 2;
         wait_within(ASKED_AGAIN, Instant::now(), "listed again", listed);
         let after = rate(&endpoint, WINDOW);
-        println!("{before:.0} before, {refused:.0} while refused, {unknown:.0} while unknown, {after:.0} after");
+        println!(
+            "{before:.0} before, {refused:.0} while refused, {unknown:.0} while unknown, {after:.0} after"
+        );
         for during in [refused, unknown, after] {
             assert!(during >= 0.9 * before, "{during:.0} instead of {before:.0} messages a second");
         }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use testkit::endpoint::{Answer, Endpoint, EndpointOptions, Script, Step, TlsOptions};
 use testkit::certs::Authority;
+use testkit::endpoint::{Answer, Endpoint, EndpointOptions, Script, Step, TlsOptions};
 use testkit::process::{Nginx, NginxOptions, Nsqd, Posthaste};
 
 use crate::rig::{self, Run, TOPIC, number};
@@ -126,7 +126,10 @@ fn tickets_and_key_updates_on_an_idle_connection_leave_it_in_use() {
     let nsqd = rig::nsqd(&[]);
     let posthaste = run(&nsqd, &endpoint).start();
     for round in 0..10 {
-        nsqd.publish_many(TOPIC, (round * 100..round * 100 + 100).map(|serial| testkit::body::body(serial, 1024)));
+        nsqd.publish_many(
+            TOPIC,
+            (round * 100..round * 100 + 100).map(|serial| testkit::body::body(serial, 1024)),
+        );
         rig::wait_finished(&nsqd, round * 100 + 100);
         assert_eq!(endpoint.on_idle([Step::Tickets(2), Step::KeyUpdate(true)]), 1);
     }

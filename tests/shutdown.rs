@@ -118,7 +118,8 @@ fn a_dial_that_hangs_does_not_hold_the_exit_up() {
     let hole = Blackhole::new();
     let nsqd = rig::nsqd(&[]);
     rig::publish(&nsqd, 20, 100);
-    let posthaste = Run::new([&nsqd], &format!("http://{}/", hole.address())).with("--concurrency", 10).start();
+    let run = Run::new([&nsqd], &format!("http://{}/", hole.address()));
+    let posthaste = run.with("--concurrency", 10).with("--max-in-flight", 12).start();
     nsqd.wait_channel(TOPIC, CHANNEL, |channel| channel.in_flight == 12);
 
     let (exited, took) = end(&posthaste, Signal::TERM);

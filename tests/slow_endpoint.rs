@@ -11,6 +11,8 @@ use testkit::process::{Nsqd, Posthaste};
 
 use crate::rig::{self, CHANNEL, Run, TOPIC, number};
 
+const LEN: usize = 1024;
+
 /// Figures of a summary that count deliveries which did not end well.
 const NOTHING_AMISS: [&str; 5] = ["fin_failed", "touch_failed", "expired", "requeued", "nsq_disconnects"];
 
@@ -18,6 +20,15 @@ fn assert_figures<'a>(summary: &Value, figures: impl IntoIterator<Item = (&'a st
     for (figure, expected) in figures {
         assert_eq!(number(summary, figure), expected, "{figure} in {summary:#}");
     }
+}
+
+/// An nsqd that looks after timeouts: it begins to look at a channel up to 5 s after that was made. What shows it is a deferred
+/// message, since that is moved by the same rounds; it is the one of serial 0.
+fn attentive_nsqd(flags: &[&str]) -> Nsqd {
+    let nsqd = rig::nsqd(flags);
+    nsqd.post(&format!("/pub?topic={TOPIC}&defer=1"), &body(0, LEN));
+    nsqd.wait_channel(TOPIC, CHANNEL, |channel| channel.messages == 1 && channel.deferred == 0);
+    nsqd
 }
 
 /// nsqd saw no timeout, no REQ and no answer that came too late.
@@ -32,12 +43,12 @@ fn assert_nothing_refused(nsqd: &Nsqd) {
     assert!(!log.contains("E_FIN_FAILED") && !log.contains("E_TOUCH_FAILED"), "{log}");
 }
 
-/// Half of the messages also wait 7 s for a permit, and are touched all the while.
+/// Half of the messages also wait 7 s for a permit, and are touched all the while. nsqd looks after timeouts for 9 s of the 14.
 #[test]
 fn answers_after_seven_seconds_and_a_timeout_of_two() {
     const MESSAGES: u64 = 200;
     let nsqd = rig::nsqd(&["--msg-timeout=2s"]);
-    rig::publish(&nsqd, MESSAGES, 1024);
+    rig::publish(&nsqd, MESSAGES, LEN);
     let endpoint = Endpoint::https(Answer::ok().after(Duration::from_secs(7)));
     let run = Run::new([&nsqd], &endpoint.url("/")).trusting(&endpoint.ca_file());
     let posthaste = run.with("--concurrency", MESSAGES / 2).with("--max-in-flight", MESSAGES).start();
@@ -56,15 +67,15 @@ fn answers_after_seven_seconds_and_a_timeout_of_two() {
 #[test]
 fn answers_just_before_the_timeout_are_never_too_late() {
     const MESSAGES: u64 = 600;
-    let nsqd = rig::nsqd(&[]);
+    let nsqd = attentive_nsqd(&[]);
     let endpoint = Endpoint::https(Answer::ok().after(Duration::from_millis(900)));
     let run = Run::new([&nsqd], &endpoint.url("/")).trusting(&endpoint.ca_file());
     let posthaste = run.with("--concurrency", 300).with("--msg-timeout", "1s").start();
     let begun = Instant::now();
-    for serial in 0..MESSAGES {
+    for serial in 1..MESSAGES {
         let due = begun + Duration::from_millis(5) * serial as u32;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        nsqd.publish(TOPIC, &body(serial, 1024));
+        nsqd.publish(TOPIC, &body(serial, LEN));
     }
     rig::wait_finished(&nsqd, MESSAGES);
     assert_content(&nsqd);
@@ -81,8 +92,8 @@ fn answers_just_before_the_timeout_are_never_too_late() {
 #[test]
 fn past_the_longest_timeout_a_delivery_is_expired_and_the_next_one_is_answered() {
     const MESSAGES: u64 = 20;
-    let nsqd = rig::nsqd(&["--msg-timeout=2s", "--max-msg-timeout=3s"]);
-    rig::publish(&nsqd, MESSAGES, 1024);
+    let nsqd = attentive_nsqd(&["--msg-timeout=2s", "--max-msg-timeout=3s"]);
+    nsqd.publish_many(TOPIC, (1..MESSAGES).map(|serial| body(serial, LEN)));
     let endpoint = Endpoint::https(Answer::ok().after(Duration::from_secs(5)));
     let run = Run::new([&nsqd], &endpoint.url("/")).trusting(&endpoint.ca_file());
     let posthaste = run.with("--concurrency", MESSAGES).start();
@@ -110,12 +121,13 @@ fn start(nsqd: &ScriptedNsqd, endpoint: &Endpoint) -> (Posthaste, NsqdConnection
 /// The same at an nsqd that never takes the message back, so that whatever is sent too late would show.
 #[test]
 fn past_the_longest_timeout_nothing_is_sent_for_a_delivery() {
-    let ceiling = Duration::from_secs(2);
+    // The second touch, at 1 s, asks for more than there is.
+    let ceiling = Duration::from_millis(1_600);
     let nsqd = ScriptedNsqd::start_with(NsqdOptions {
-        identify: json!({ "msg_timeout": 1_000, "max_msg_timeout": 2_000 }),
+        identify: json!({ "msg_timeout": 1_000, "max_msg_timeout": 1_600 }),
         ..NsqdOptions::default()
     });
-    let endpoint = Endpoint::http(Answer::ok().after(Duration::from_secs(3)));
+    let endpoint = Endpoint::http(Answer::ok().after(ceiling + Duration::from_millis(100)));
     let (posthaste, connection) = start(&nsqd, &endpoint);
     let sent = Instant::now();
     connection.send([Act::message(id(1), 1, body(0, 100))]);

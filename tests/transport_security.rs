@@ -163,9 +163,12 @@ fn an_endpoint_may_ask_for_our_certificate() {
         .start();
     rig::wait_finished(&nsqd, 100);
     rig::drain(&posthaste);
-    assert!(endpoint.connections().iter().all(|connection| {
-        connection.tls.as_ref().is_some_and(|tls| tls.client_certificate)
-    }));
+    assert!(
+        endpoint
+            .connections()
+            .iter()
+            .all(|connection| { connection.tls.as_ref().is_some_and(|tls| tls.client_certificate) })
+    );
     endpoint.ledger().assert_exactly_once(0..100);
 }
 

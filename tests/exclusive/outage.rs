@@ -56,7 +56,8 @@ fn consume(faults: Vec<Vec<u8>>) -> (String, u64) {
     let (summary, _) = rig::drain(&posthaste);
     endpoint.ledger().assert_exactly_once(0..2 * MESSAGES);
     assert_eq!(faulty.counts().fired("raw"), breaks);
-    let ends: Vec<_> = faulty.connections().iter().filter_map(|book| book.ended).map(|(_, end)| end).collect();
+    let ends: Vec<_> =
+        faulty.connections().iter().filter_map(|book| book.ended).map(|(_, end)| end).collect();
     assert!(ends.iter().all(|end| matches!(end, NsqdEnd::ClientFin | NsqdEnd::ClientBroke)), "{ends:?}");
     assert_eq!(healthy.daemon.log().matches("TCP: new client").count(), 1, "{}", healthy.daemon.log());
     assert_eq!(number(&summary, "nsq_disconnects"), breaks, "{summary:#}");

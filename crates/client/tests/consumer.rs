@@ -3,8 +3,6 @@
 
 #[path = "consumer/bounds.rs"]
 mod bounds;
-#[path = "consumer/cost.rs"]
-mod cost;
 #[path = "consumer/deadlines.rs"]
 mod deadlines;
 #[path = "consumer/discovery.rs"]

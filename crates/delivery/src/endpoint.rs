@@ -78,11 +78,13 @@ pub struct Posted {
 }
 
 impl Endpoint {
-    /// An endpoint without connections yet. Its pool runs as a local task, so this has to be called within a
-    /// `LocalSet` or `LocalRuntime`.
+    /// An endpoint without connections yet.
     ///
     /// # Errors
     /// [`EndpointError`] with every setting that cannot be used.
+    ///
+    /// # Panics
+    /// Outside a `LocalSet` or `LocalRuntime`: its pool runs as a local task.
     pub fn new(
         settings: &EndpointSettings,
         shared: &Shared,
@@ -123,10 +125,15 @@ impl Endpoint {
     pub async fn post(&self, request: &Request<'_>) -> Posted {
         let mut head = self.0.local.take_buffer();
         let body = self.0.render(request, &mut head);
-        let deadline = Instant::now() + self.0.request_timeout;
-        let Inner { head_limits: limits, drain_bytes_max, .. } = self.0.as_ref();
-        let job = Job { head: &head, body, deadline, limits: *limits, drain_bytes_max: *drain_bytes_max };
-        let posted = self.0.post(&job, request.idempotent).await;
+        let now = Instant::now();
+        let job = Job {
+            head: &head,
+            body,
+            deadline: now + self.0.request_timeout,
+            limits: self.0.head_limits,
+            drain_bytes_max: self.0.drain_bytes_max,
+        };
+        let posted = self.0.post(&job, now, request.idempotent).await;
         self.0.local.give_buffer_back(head);
         posted
     }
@@ -154,8 +161,8 @@ impl Endpoint {
 }
 
 impl Inner {
-    async fn post(&self, job: &Job<'_>, idempotent: bool) -> Posted {
-        let connection = match self.pool.checkout() {
+    async fn post(&self, job: &Job<'_>, now: Instant, idempotent: bool) -> Posted {
+        let connection = match self.pool.checkout(now) {
             Some(connection) => connection,
             None => match self.wait(Need::Any, job.deadline).await {
                 Ok(connection) => connection,

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "real sockets need real time")]
 
 use std::fs::File;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,9 @@ fn no_descriptor_means_a_short_wait_and_no_failure() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(200), ..limit }).unwrap();
     let peer = Endpoint::http(Answer::ok());
+    // Its thread needs descriptors too, so it has to be up before there are none.
+    drop(TcpStream::connect(peer.address()).unwrap());
+    peer.wait(|counts| counts.accepted == 1);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
         let mut settings = EndpointSettings::new(EndpointUrl::parse(&peer.url("/")).unwrap());
@@ -51,7 +55,8 @@ fn no_descriptor_means_a_short_wait_and_no_failure() {
         let (outcome, ()) = tokio::join!(post(&endpoint), given_back);
         assert_eq!(outcome.verdict, Verdict::Delivered, "{outcome:?}");
         assert!((250 * MS..500 * MS).contains(&started.elapsed()), "{:?}", started.elapsed());
-        assert_eq!((counters.emfile_waits.get(), counters.dial_failures.get()), (3, 0));
+        assert!((1..=3).contains(&counters.emfile_waits.get()), "one in 100 ms");
+        assert_eq!(counters.dial_failures.get(), 0);
 
         // The connection that there is serves on; one more is not to be had before the deadline.
         let taken = take_all();

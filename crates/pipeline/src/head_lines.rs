@@ -28,7 +28,11 @@ impl HeadLines {
         let (topic, channel) = (topic.as_str(), channel.as_str());
         HeadLines {
             fixed: format!("X-NSQ-Topic: {topic}\r\nX-NSQ-Channel: {channel}\r\n").into_bytes(),
-            key_middle: if idempotency_key { format!("/{topic}/{channel}/").into_bytes() } else { Vec::new() },
+            key_middle: if idempotency_key {
+                format!("/{topic}/{channel}/").into_bytes()
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -72,8 +76,10 @@ mod tests {
         let channel = ChannelName::new("posthaste").expect("a valid name");
         let mut out = b"left over".to_vec();
         let id = MessageId(*b"0123456789abcdef");
-        HeadLines::new(&topic, &channel, idempotency_key)
-            .render(MessageLines { node, id, attempts: 3, timestamp_ns: 1_700_000_000_000_000_001 }, &mut out);
+        HeadLines::new(&topic, &channel, idempotency_key).render(
+            MessageLines { node, id, attempts: 3, timestamp_ns: 1_700_000_000_000_000_001 },
+            &mut out,
+        );
         String::from_utf8(out).expect("ASCII")
     }
 

@@ -105,7 +105,9 @@ mod tests {
         (1..=1000).for_each(|ms| histogram.record(Duration::from_millis(ms)));
         let quantiles = Quantiles::of(&histogram.counts());
         assert_eq!(quantiles.count, 1000);
-        for (found, ms) in [(quantiles.p50, 500), (quantiles.p90, 900), (quantiles.p99, 990), (quantiles.max, 1000)] {
+        for (found, ms) in
+            [(quantiles.p50, 500), (quantiles.p90, 900), (quantiles.p99, 990), (quantiles.max, 1000)]
+        {
             let ratio = found.as_secs_f64() * 1000.0 / f64::from(ms);
             assert!((1.0..1.07).contains(&ratio), "{found:?} for {ms} ms");
         }

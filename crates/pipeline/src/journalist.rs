@@ -29,7 +29,9 @@ impl Journalist {
 
     /// A POST did not deliver its message.
     pub(crate) fn failed(&self, delivery: &Delivery, outcome: &Outcome) {
-        let (Some(cause), Some(others)) = (&outcome.cause, self.failures.pass(Instant::now())) else { return };
+        let (Some(cause), Some(others)) = (&outcome.cause, self.failures.pass(Instant::now())) else {
+            return;
+        };
         tracing::warn!(
             route = self.route,
             node = delivery.node(),

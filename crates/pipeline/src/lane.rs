@@ -38,14 +38,15 @@ impl Lane {
         counters: Arc<LaneCounters>,
     ) -> Result<Lane, StartError> {
         let fail = |cause: StartCause| StartError { route: settings.route.clone(), cause };
-        let endpoint =
-            Endpoint::new(&settings.endpoint, shared, local, Arc::clone(&counters.endpoint))
-                .map_err(|error| fail(StartCause::Endpoint(error)))?;
+        let endpoint = Endpoint::new(&settings.endpoint, shared, local, Arc::clone(&counters.endpoint))
+            .map_err(|error| fail(StartCause::Endpoint(error)))?;
         let journalist = Rc::new(Journalist::new(&settings.route));
         let told = Rc::clone(&journalist);
         let consumer =
-            Consumer::start(settings.consumer.clone(), Arc::clone(&counters.consumer), move |event| told.event(&event))
-                .map_err(|errors| fail(StartCause::Consumer(errors)))?;
+            Consumer::start(settings.consumer.clone(), Arc::clone(&counters.consumer), move |event| {
+                told.event(&event)
+            })
+            .map_err(|errors| fail(StartCause::Consumer(errors)))?;
         Ok(Lane {
             consumer,
             endpoint,

@@ -101,6 +101,16 @@ impl LaneCounters {
         time.area_ns.add((since - time.changed_ns.get()) * self.permits_busy.get());
         time.changed_ns.set(since);
     }
+
+    /// Permits busy on average, up to now where some still are.
+    fn permits_busy_mean(&self) -> f64 {
+        let time = &self.busy_time;
+        let Some(origin) = time.origin.get() else { return 0.0 };
+        let (changed, busy) = (time.changed_ns.get(), self.permits_busy.get());
+        let until = if busy == 0 { changed } else { changed.max(origin.elapsed().as_nanos() as u64) };
+        let area = time.area_ns.get() + (until - changed) * busy;
+        if until == 0 { 0.0 } else { area as f64 / until as f64 }
+    }
 }
 
 /// A busy permit.
@@ -182,7 +192,6 @@ impl RouteSnapshot {
 
     fn of_lane(lane: &LaneCounters) -> RouteSnapshot {
         let consumer = lane.consumer.snapshot();
-        let wall_ns = lane.busy_time.changed_ns.get();
         RouteSnapshot {
             name: String::new(),
             ledger: Ledger {
@@ -199,11 +208,7 @@ impl RouteSnapshot {
             endpoint: lane.endpoint.snapshot(),
             permits: lane.permits,
             permits_busy: lane.permits_busy.get(),
-            permits_busy_mean: if wall_ns == 0 {
-                0.0
-            } else {
-                lane.busy_time.area_ns.get() as f64 / wall_ns as f64
-            },
+            permits_busy_mean: lane.permits_busy_mean(),
             latency: lane.latency.counts(),
             consumer,
         }
@@ -262,14 +267,17 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn the_mean_of_busy_permits_is_over_the_busy_stretch() {
+        let pause = |ms| tokio::time::sleep(Duration::from_millis(ms));
         let counters = LaneCounters::new(4);
-        std::thread::sleep(Duration::from_millis(50));
+        pause(50).await;
         let (a, b) = (counters.busy(), counters.busy());
-        std::thread::sleep(Duration::from_millis(40));
+        pause(40).await;
+        let hanging = RouteSnapshot::of_lane(&counters).permits_busy_mean;
+        assert!((1.9..=2.0).contains(&hanging), "requests that hang count too: {hanging}");
         drop(a);
-        std::thread::sleep(Duration::from_millis(40));
+        pause(40).await;
         drop(b);
-        std::thread::sleep(Duration::from_millis(50));
+        pause(50).await;
         let route = RouteSnapshot::of_lane(&counters);
         assert_eq!((route.permits, route.permits_busy), (4, 0));
         assert!((1.2..1.8).contains(&route.permits_busy_mean), "{}", route.permits_busy_mean);

@@ -37,7 +37,7 @@ pub use {client, delivery};
 
 pub use backoff::BackoffSettings;
 pub use histogram::Quantiles;
+pub use lane::StartCause;
 pub use ledger::{Ledger, RouteSnapshot, Snapshot};
 pub use pipeline::{Pipeline, StartError, start};
-pub use lane::StartCause;
 pub use settings::{PipelineSettings, RouteSettings, SettingError};

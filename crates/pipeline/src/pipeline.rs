@@ -97,7 +97,9 @@ impl Pipeline {
         while self.alive.recv().await.is_some() {}
         for worker in self.workers.drain(..) {
             if worker.join().is_err() {
-                tracing::error!("a worker panicked: its messages come back when their nsqd's timeout has passed");
+                tracing::error!(
+                    "a worker panicked: its messages come back when their nsqd's timeout has passed"
+                );
             }
         }
     }

@@ -65,11 +65,19 @@ impl RouteSettings {
             refuse("lanes", "0".into(), "a route needs a lane: use 1 or more");
         }
         if self.lanes > self.concurrency && self.concurrency > 0 {
-            refuse("lanes", self.lanes.to_string(), "each lane needs a permit: use at most as many as `concurrency`");
+            refuse(
+                "lanes",
+                self.lanes.to_string(),
+                "each lane needs a permit: use at most as many as `concurrency`",
+            );
         }
         if self.max_in_flight.is_some_and(|held| (held as usize) < self.lanes) {
             let value = self.max_in_flight.unwrap_or_default().to_string();
-            refuse("max_in_flight", value, "each lane must be able to hold a message: use at least as many as `lanes`");
+            refuse(
+                "max_in_flight",
+                value,
+                "each lane must be able to hold a message: use at least as many as `lanes`",
+            );
         }
         if self.backoff.initial.is_zero() || self.backoff.max < self.backoff.initial {
             let value = format!("{:?} to {:?}", self.backoff.initial, self.backoff.max);

@@ -21,7 +21,9 @@ mod tests {
             for lanes in 1..=total.min(9) {
                 let shares: Vec<_> = (0..lanes).map(|lane| share(total, lanes, lane)).collect();
                 assert_eq!(shares.iter().sum::<usize>(), total);
-                assert!(shares.iter().max().expect("one lane at least") - shares.iter().min().expect("same") <= 1);
+                assert!(
+                    shares.iter().max().expect("one lane at least") - shares.iter().min().expect("same") <= 1
+                );
             }
         }
     }

@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::keys::{EndpointKeys, Key, Keys, Otherwise, ProcessKeys, QueueKeys, RouteKeys};
 use crate::config::kind::Kind;
-use crate::config::{Mistakes, Place};
+use crate::config::{Mistakes, Place, with_flags};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -169,26 +169,27 @@ fn command() -> Command {
 }
 
 fn flag(key: &'static Key) -> Arg {
-    let otherwise = match key.otherwise {
-        Otherwise::Value(value) => value.trim_matches('"'),
-        Otherwise::Words(words) => words,
-    };
     let otherwise = match (key.kind, key.otherwise) {
-        (Kind::Time { .. }, Otherwise::Value(ms)) => shown_ms(ms),
-        _ => otherwise.replace('`', ""),
+        (_, Otherwise::Words("none")) => String::new(),
+        (_, Otherwise::Words("required")) => " [required]".to_owned(),
+        (_, Otherwise::Words(words)) => format!(" [default: {words}]"),
+        (Kind::Time { .. }, Otherwise::Value(ms)) => format!(" [default: {}]", shown_ms(ms)),
+        (_, Otherwise::Value(value)) => format!(" [default: {}]", value.trim_matches('"')),
     };
-    let about = key.about.trim().replace("\n ", " ").replace('`', "");
     let words = match key.kind {
-        Kind::Choice(words) => format!(": {}", words.join(", ")),
+        Kind::Choice(words) => format!(" ({})", words.join(", ")),
+        kind if kind.repeats() => " (repeatable)".to_owned(),
         _ => String::new(),
     };
+    let about = key.about.trim().trim_end_matches('.').replace("\n ", " ");
+    let help = with_flags(&format!("{about}{words}{otherwise}")).replace('`', "");
     let argument = Arg::new(key.name)
         .long(key.flag.trim_start_matches("--"))
         .value_name(key.kind.placeholder())
         .action(ArgAction::Append)
         .allow_negative_numbers(true)
         .hide_short_help(!ESSENTIAL.contains(&key.name))
-        .help(format!("{about}{words} [{otherwise}]"));
+        .help(help);
     match key.kind {
         Kind::Switch => argument.num_args(0..=1).require_equals(true).default_missing_value("true"),
         _ => argument,

@@ -55,16 +55,23 @@ fn run(flags: Flags, mut mistakes: Mistakes) -> ExitCode {
     if !mistakes.is_empty() {
         return refuse(mistakes);
     }
-    run::run(settings).unwrap_or_else(|error| {
-        // Standard error is all there is to tell it; if that is closed, the exit code has to do.
-        drop(writeln!(io::stderr(), "posthaste: {error:#}"));
-        match error.downcast_ref::<StartError>() {
-            Some(StartError { cause: StartCause::Endpoint(_) | StartCause::Consumer(_), .. }) => {
-                ExitCode::from(WRONG_USAGE)
-            }
-            _ => ExitCode::FAILURE,
+    run::run(settings).unwrap_or_else(|error| fail(&error))
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    // Standard error is all there is to tell it; if that is closed, the exit code has to do.
+    let tell = |text: String| drop(writeln!(io::stderr(), "posthaste: {text}"));
+    match error.downcast_ref::<StartError>() {
+        Some(refused) => {
+            tell(refused.to_string());
+            let of_settings = matches!(refused.cause, StartCause::Endpoint(_) | StartCause::Consumer(_));
+            if of_settings { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
-    })
+        None => {
+            tell(format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn check(path: &Path, mut mistakes: Mistakes) -> ExitCode {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use pipeline::{Pipeline, PipelineSettings, Snapshot};
+use pipeline::{Pipeline, PipelineSettings, RouteSettings, Snapshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
@@ -57,8 +57,9 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
 async fn deliver(settings: PipelineSettings, screen: &Screen) -> anyhow::Result<(Ending, Snapshot)> {
     // Before anything is held, so that no signal can find messages and no one to give them back.
     let mut signals = Signals::listen().context("cannot listen for signals")?;
-    say_routes(&settings);
+    let routes = settings.routes.clone();
     let mut pipeline = pipeline::start(settings)?;
+    say(&routes);
     let mut live = LiveLine::new();
     let mut ticks = interval(live::INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -87,8 +88,8 @@ async fn deliver(settings: PipelineSettings, screen: &Screen) -> anyhow::Result<
     Ok((ending, snapshot))
 }
 
-fn say_routes(settings: &PipelineSettings) {
-    for route in &settings.routes {
+fn say(routes: &[RouteSettings]) {
+    for route in routes {
         info!(
             route = route.name,
             to = %route.endpoint.url,

@@ -54,8 +54,8 @@ impl Namespace {
                 "chain",
                 "inet",
                 "kit",
-                "out",
-                "{ type filter hook output priority 0; }",
+                "in",
+                "{ type filter hook input priority 0; }",
             ]);
         usable.then_some(namespace)
     }
@@ -76,13 +76,14 @@ impl Namespace {
     }
 
     /// Drops every packet sent inside the namespace that this nft expression matches, `tcp dport 4150`, until the value is
-    /// dropped. Nobody is told: no RST, no ICMP.
+    /// dropped. Nobody is told: no RST, no ICMP. They are dropped on their way in, since the kernel tells a sender of
+    /// what is dropped on its way out: UDP is refused, and TCP takes the bytes as not sent yet.
     ///
     /// # Panics
     /// When nft does not take the expression.
     #[track_caller]
     pub fn drop_packets(&self, expression: &str) -> Dropped<'_> {
-        let rule = format!("add rule inet kit out {expression} counter drop");
+        let rule = format!("add rule inet kit in {expression} counter drop");
         let added = self.nft(&["--echo", "--handle", &rule]);
         assert!(added.status.success(), "nft {rule}: {}", String::from_utf8_lossy(&added.stderr));
         let echoed = String::from_utf8_lossy(&added.stdout).into_owned();
@@ -136,7 +137,7 @@ pub struct Dropped<'a> {
 impl Dropped<'_> {
     /// How many packets it has dropped: proof that the fault fired.
     pub fn packets(&self) -> u64 {
-        let listed = self.namespace.nft(&["--handle", "list", "chain", "inet", "kit", "out"]);
+        let listed = self.namespace.nft(&["--handle", "list", "chain", "inet", "kit", "in"]);
         let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
         let mine = format!("# handle {}", self.handle);
         let rule = listed.lines().find(|line| line.trim_end().ends_with(&mine));
@@ -147,7 +148,7 @@ impl Dropped<'_> {
 
 impl Drop for Dropped<'_> {
     fn drop(&mut self) {
-        self.namespace.nft(&["delete", "rule", "inet", "kit", "out", "handle", &self.handle.to_string()]);
+        self.namespace.nft(&["delete", "rule", "inet", "kit", "in", "handle", &self.handle.to_string()]);
     }
 }
 

@@ -132,7 +132,12 @@ mod tests {
     #[test]
     fn doubles_each_time_that_many_have_come() {
         let mut slow = SlowStart::new(4);
-        let caps: Vec<u32> = (0..32).filter_map(|_| slow.saw().then(|| slow.cap())).collect();
+        let mut caps = Vec::new();
+        for _ in 0..32 {
+            if slow.saw() {
+                caps.push(slow.cap());
+            }
+        }
         assert_eq!(caps, [8, 16, 32, 64]);
         assert_eq!(slow.seen, 32);
     }
@@ -140,7 +145,9 @@ mod tests {
     #[test]
     fn a_quiet_stretch_starts_over() {
         let mut slow = SlowStart::new(4);
-        (0..100).for_each(|_| drop(slow.saw()));
+        for _ in 0..100 {
+            slow.saw();
+        }
         assert_eq!(slow.cap(), 128);
         slow.forget(4);
         assert_eq!(slow.cap(), 128, "messages came");

@@ -314,7 +314,8 @@ mod tests {
         poll_fn(|cx| frames.poll_fill(cx, &mut far, &spare)).await.expect("a pipe cannot fail");
         assert_eq!(frames.buffer.len(), 4096);
         assert!(matches!(frames.next(Instant::now()), Ok(Some(Inbound::Ok))));
-        poll_fn(|cx| Poll::Ready(assert!(frames.poll_fill(cx, &mut far, &spare).is_pending()))).await;
+        let pending = poll_fn(|cx| Poll::Ready(frames.poll_fill(cx, &mut far, &spare).is_pending())).await;
+        assert!(pending);
         assert_eq!(frames.buffer.capacity(), 0);
         assert_eq!(spare.take().map(|buffer| buffer.len()), Some(4096), "it is the next reader's");
     }

@@ -10,7 +10,7 @@
 //! | `rdy` | which share of `max_in_flight` each nsqd gets | pure |
 //! | `usage` | what one connection uses of its share | pure |
 //! | `bytes` | the bound on bytes held, through RDY | pure |
-//! | `oversized` | delays | pure |
+//! | `oversized` | how long a message that is too large is put away | pure |
 //! | `outbox`, `frames` | bytes out, bytes in | pure, but for the stream |
 //! | `link` | a connection as its deliveries see it | |
 //! | `connection` | the task that reads and writes one connection, and its stop | |

@@ -101,8 +101,7 @@ impl Pool {
     }
 
     /// The newest idle connection that is fit for use; those that are not are closed on the way.
-    pub(crate) fn checkout(&self) -> Option<Box<Connection>> {
-        let now = Instant::now();
+    pub(crate) fn checkout(&self, now: Instant) -> Option<Box<Connection>> {
         loop {
             let mut connection = self.idle.borrow_mut().pop_back()?;
             self.count_idle();

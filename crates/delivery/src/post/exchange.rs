@@ -191,8 +191,10 @@ impl<'a> Exchange<'a> {
             }
             Sent::Some | Sent::CutOff => {}
         }
+        let cut_off = self.sent == Sent::CutOff;
+        let reason = if cut_off { CloseReason::PeerReset } else { CloseReason::AnsweredBeforeBody };
         let outcome = if delivered { Outcome::answered_before_body(&head) } else { Outcome::answered(&head) };
-        Some(Ended::closed(outcome, CloseReason::AnsweredBeforeBody))
+        Some(Ended::closed(outcome, reason))
     }
 
     /// Once the write has ended, well or not, an answer that came before that counts.

@@ -1,5 +1,6 @@
 //! The connection side against real sockets: every rule of reuse, dialling, resending, deadlines and closing.
 
+#![allow(clippy::unwrap_used, reason = "whatever a test calls may panic")]
 #![allow(
     clippy::disallowed_methods,
     reason = "real sockets need real time, and some tests keep the reactor from its turn"

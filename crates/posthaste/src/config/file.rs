@@ -31,7 +31,7 @@ pub(crate) fn parse(path: &str, source: &str, mistakes: &mut Mistakes) -> Raw {
     let is_toml = errors.is_empty();
     for error in errors {
         let place = lines.place(error.span().map_or(0, |span| span.start));
-        mistakes.push(&place, "", error.message().replace('\n', ", "), "the rest of the line is not TOML");
+        mistakes.push(&place, "", format!("not TOML: {}", error.message().replace('\n', ", ")), "");
     }
     let mut walk = Walk { lines, mistakes, raw: Raw::default(), defaults: RawRoute::new(Place::Default) };
     for (key, value) in document.get_ref() {

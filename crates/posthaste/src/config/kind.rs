@@ -4,8 +4,8 @@
 /// What a key takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Any text.
-    Text,
+    /// Any text; the help of its flag calls it this.
+    Text(&'static str),
     /// One of a few words.
     Choice(&'static [&'static str]),
     /// A whole number from `min` to `max`, of `unit` (empty: a bare number).
@@ -14,8 +14,8 @@ pub(crate) enum Kind {
     Time { min_ms: i64, max_ms: i64 },
     /// Yes or no.
     Switch,
-    /// Several texts; their flag is given once for each.
-    Texts,
+    /// Several texts, called this; their flag is given once for each.
+    Texts(&'static str),
     /// A text that is never shown: in clear, `@FILE`, or `$NAME`.
     Secret,
     /// Header lines by name, their values secrets. A flag takes `Name: value`, once for each.
@@ -26,7 +26,7 @@ impl Kind {
     /// What it takes, for the documentation and for mistakes.
     pub(crate) fn label(&self) -> String {
         match self {
-            Kind::Text => "text".to_owned(),
+            Kind::Text(_) => "text".to_owned(),
             Kind::Choice(words) => {
                 words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ")
             }
@@ -35,7 +35,7 @@ impl Kind {
                 format!("integer {min} to {max}")
             }
             Kind::Switch => "true or false".to_owned(),
-            Kind::Texts => "list of texts".to_owned(),
+            Kind::Texts(_) => "list of texts".to_owned(),
             Kind::Secret => "secret".to_owned(),
             Kind::Headers => "table of secrets".to_owned(),
         }
@@ -53,7 +53,7 @@ impl Kind {
     /// What stands for the value in the help of its flag.
     pub(crate) fn placeholder(&self) -> &'static str {
         match self {
-            Kind::Text | Kind::Texts => "TEXT",
+            Kind::Text(name) | Kind::Texts(name) => name,
             Kind::Choice(_) => "WORD",
             Kind::Count { .. } => "N",
             Kind::Time { .. } => "TIME",
@@ -65,7 +65,7 @@ impl Kind {
 
     /// Whether its flag may be given more than once.
     pub(crate) fn repeats(&self) -> bool {
-        matches!(self, Kind::Texts | Kind::Headers)
+        matches!(self, Kind::Texts(_) | Kind::Headers)
     }
 
     /// Whether what was given must not be shown.

@@ -77,7 +77,7 @@ impl Mistakes {
 
 /// The text with the names of keys replaced by their flags, for someone who gave flags. A key whose name is a plain word
 /// counts only in backticks.
-fn with_flags(text: &str) -> String {
+pub(crate) fn with_flags(text: &str) -> String {
     let mut text = text.to_owned();
     for key in RawRoute::keys().chain(ProcessKeys::KEYS) {
         let Key { name, flag, .. } = key;

@@ -25,7 +25,7 @@ mod read;
 mod resolve;
 mod secret;
 
-pub(crate) use mistake::{Mistakes, render};
+pub(crate) use mistake::{Mistakes, render, with_flags};
 pub(crate) use place::Place;
 pub(crate) use resolve::Settings;
 

@@ -148,7 +148,7 @@ async fn a_touch_that_cannot_leave_extends_nothing() {
             let mut bench = Bench::start().await;
             let held = bench.receive(2).await;
             bench.gate.closed.set(true);
-            // At half it is written, and does not leave: no more are added, and it is over a second time-out later.
+            // The first one stands in the outbox; while it does, no more are written, and none could extend.
             sleep(Duration::from_millis(1_800)).await;
             let counts = bench.shared.counters.snapshot();
             assert_eq!((counts.touched, counts.expired), (2, 2));

@@ -13,13 +13,13 @@ keys! {
     /// The endpoint of a route as the user typed it.
     "Endpoint" EndpointKeys {
         /// `Host` to send, where it is not the one of the URL.
-        host: String = "--host", Kind::Text, Words("host and port of the URL");
+        host: String = "--host", Kind::Text("HOST"), Words("host and port of the URL");
         /// Header lines to send with every request.
         headers: Vec<HeaderLine> = "--header", Kind::Headers, Words("none");
         /// `Content-Type` to send.
-        content_type: String = "--content-type", Kind::Text, Value("\"application/octet-stream\"");
+        content_type: String = "--content-type", Kind::Text("TYPE"), Value("\"application/octet-stream\"");
         /// `User-Agent` to send.
-        user_agent: String = "--user-agent", Kind::Text, Words("`posthaste/VERSION`");
+        user_agent: String = "--user-agent", Kind::Text("TEXT"), Words("`posthaste/VERSION`");
         /// Time for a whole request: waiting for a connection, lookup, connect, TLS, writing, and the answer.
         request_timeout_ms: Duration = "--request-timeout", Kind::Time { min_ms: 1, max_ms: 3_600_000 }, Value("30_000");
         /// Time for a dial: lookup, TCP and TLS. Never more than `request_timeout_ms`.
@@ -44,13 +44,13 @@ keys! {
         head_fields_max: u64 = "--head-fields-max", Kind::Count { min: 1, max: 256, unit: "fields" }, Value("100");
         /// PEM files of the authorities to trust instead of the system's. The system's heed `SSL_CERT_FILE` and
         /// `SSL_CERT_DIR`.
-        ca_files: Vec<Placed<PathBuf>> = "--ca-file", Kind::Texts, Words("the system's roots");
+        ca_files: Vec<Placed<PathBuf>> = "--ca-file", Kind::Texts("FILE"), Words("the system's roots");
         /// PEM file of the certificate chain to show to an endpoint that asks for one. Needs `key_file`.
-        certificate_file: PathBuf = "--certificate-file", Kind::Text, Words("none");
+        certificate_file: PathBuf = "--certificate-file", Kind::Text("FILE"), Words("none");
         /// PEM file of its private key, not encrypted.
-        key_file: PathBuf = "--key-file", Kind::Text, Words("none");
+        key_file: PathBuf = "--key-file", Kind::Text("FILE"), Words("none");
         /// Name that the endpoint's certificate must carry, and that is sent as SNI.
-        server_name: String = "--server-name", Kind::Text, Words("the host of the URL");
+        server_name: String = "--server-name", Kind::Text("NAME"), Words("the host of the URL");
         /// Oldest version of TLS to accept.
         tls_version_min: String = "--tls-version-min", Kind::Choice(&["1.2", "1.3"]), Value("\"1.2\"");
         /// Takes any certificate: whoever can reach the connection can then read and change every message.
@@ -66,8 +66,8 @@ keys! {
             Value("5_000");
         /// Questions without an answer after which the connection is dead.
         keepalive_probes: u64 = "--keepalive-probes", Kind::Count { min: 1, max: 127, unit: "probes" }, Value("3");
-        /// How long sent bytes may go unacknowledged before the connection is dead.
-        tcp_user_timeout_ms: Duration = "--tcp-user-timeout", Kind::Time { min_ms: 1, max_ms: 3_600_000 }, Value("10_000");
+        /// How long sent bytes may go unacknowledged before the connection is dead, which the kernel notices up to 0.7 s later.
+        tcp_user_timeout_ms: Duration = "--tcp-user-timeout", Kind::Time { min_ms: 1, max_ms: 3_600_000 }, Value("9_000");
         /// The kernel's send buffer of a connection.
         send_buffer_bytes: u64 = "--send-buffer-bytes", Kind::Count { min: 2_048, max: 1_073_741_824, unit: "bytes" },
             Words("the system's");

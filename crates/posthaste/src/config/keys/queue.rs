@@ -56,27 +56,27 @@ keys! {
         /// Level of deflate, fast to small. nsqd lowers it to its own limit.
         deflate_level: u64 = "--deflate-level", Kind::Count { min: 1, max: 9, unit: "" }, Value("6");
         /// Name of this client in nsqd's statistics.
-        client_id: String = "--client-id", Kind::Text, Words("first label of the host name");
+        client_id: String = "--client-id", Kind::Text("NAME"), Words("first label of the host name");
         /// Host name in nsqd's statistics.
-        hostname: String = "--hostname", Kind::Text, Words("the machine's");
+        hostname: String = "--hostname", Kind::Text("NAME"), Words("the machine's");
         /// User agent in nsqd's statistics.
-        nsq_user_agent: String = "--nsq-user-agent", Kind::Text, Words("`posthaste/VERSION`");
+        nsq_user_agent: String = "--nsq-user-agent", Kind::Text("TEXT"), Words("`posthaste/VERSION`");
         /// Region of this client, for an nsqd that prefers consumers nearby.
-        topology_region: String = "--topology-region", Kind::Text, Words("none");
+        topology_region: String = "--topology-region", Kind::Text("NAME"), Words("none");
         /// Zone of this client within the region.
-        topology_zone: String = "--topology-zone", Kind::Text, Words("none");
+        topology_zone: String = "--topology-zone", Kind::Text("NAME"), Words("none");
         /// Secret for an nsqd that requires AUTH.
         auth_secret: SecretSource = "--auth-secret", Kind::Secret, Words("none");
         /// Requires TLS of nsqd.
         nsq_tls: bool = "--nsq-tls", Kind::Switch, Value("false");
         /// PEM files of the authorities to trust, instead of the system's, for nsqd and nsqlookupd.
-        nsq_ca_files: Vec<Placed<PathBuf>> = "--nsq-ca-file", Kind::Texts, Words("the system's roots");
+        nsq_ca_files: Vec<Placed<PathBuf>> = "--nsq-ca-file", Kind::Texts("FILE"), Words("the system's roots");
         /// PEM file of the certificate chain to show to nsqd and nsqlookupd. Needs `nsq_key_file`.
-        nsq_certificate_file: PathBuf = "--nsq-certificate-file", Kind::Text, Words("none");
+        nsq_certificate_file: PathBuf = "--nsq-certificate-file", Kind::Text("FILE"), Words("none");
         /// PEM file of its private key, not encrypted.
-        nsq_key_file: PathBuf = "--nsq-key-file", Kind::Text, Words("none");
+        nsq_key_file: PathBuf = "--nsq-key-file", Kind::Text("FILE"), Words("none");
         /// Name that nsqd's certificate must carry.
-        nsq_server_name: String = "--nsq-server-name", Kind::Text, Words("the host of its address");
+        nsq_server_name: String = "--nsq-server-name", Kind::Text("NAME"), Words("the host of its address");
         /// Oldest version of TLS to accept from nsqd and nsqlookupd.
         nsq_tls_version_min: String = "--nsq-tls-version-min", Kind::Choice(&["1.2", "1.3"]), Value("\"1.2\"");
         /// Takes any certificate from nsqd and nsqlookupd: whoever can reach the connection can then read and change it.

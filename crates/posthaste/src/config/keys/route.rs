@@ -11,17 +11,17 @@ keys! {
     /// A route as the user typed it.
     "Route" RouteKeys {
         /// Names the route in logs and in the summary.
-        name: String = "--name", Kind::Text, Words("`topic/channel`");
+        name: String = "--name", Kind::Text("NAME"), Words("`topic/channel`");
         /// Topic to take messages from.
-        topic: String = "--topic", Kind::Text, Words("required");
+        topic: String = "--topic", Kind::Text("NAME"), Words("required");
         /// Channel of the topic. Every copy of Posthaste on the same channel takes a share of its messages.
-        channel: String = "--channel", Kind::Text, Value("\"posthaste\"");
+        channel: String = "--channel", Kind::Text("NAME"), Value("\"posthaste\"");
         /// Addresses of nsqds, `host:port`. Either these or `lookupd_http_addresses`.
-        nsqd_tcp_addresses: Vec<Placed<String>> = "--nsqd-tcp-address", Kind::Texts, Words("none");
+        nsqd_tcp_addresses: Vec<Placed<String>> = "--nsqd-tcp-address", Kind::Texts("HOST:PORT"), Words("none");
         /// Addresses of nsqlookupds, which know the nsqds of the topic: `host:port`, or a URL with http or https.
-        lookupd_http_addresses: Vec<Placed<String>> = "--lookupd-http-address", Kind::Texts, Words("none");
+        lookupd_http_addresses: Vec<Placed<String>> = "--lookupd-http-address", Kind::Texts("HOST:PORT"), Words("none");
         /// URL of the endpoint that each message is POSTed to, http or https.
-        to: String = "--to", Kind::Text, Words("required");
+        to: String = "--to", Kind::Text("URL"), Words("required");
         /// Requests at once, and so connections to the endpoint, over all lanes.
         concurrency: u64 = "--concurrency", Kind::Count { min: 1, max: 1_000_000, unit: "requests" }, Value("64");
         /// Messages held at once, over all lanes: those being posted, and a few more so that a connection that comes free

@@ -1,11 +1,10 @@
 //! The endpoint's keys, put together into delivery's settings.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use pipeline::delivery::{
-    ClientCertificate, EndpointSettings, EndpointUrl, HostField, Roots, SocketSettings, TlsSettings,
-    TlsVersion,
+    ClientCertificate, EndpointSettings, EndpointUrl, HostField, Roots, SocketSettings, StaticHeaders,
+    TlsSettings, TlsVersion,
 };
 
 use crate::config::keys::EndpointKeys;
@@ -22,12 +21,12 @@ pub(super) fn resolve(
     mistakes: &mut Mistakes,
     warnings: &mut Vec<String>,
 ) -> EndpointSettings {
-    // Taken apart whole: a key that is not used here does not compile.
+    // Taken apart whole: a key that is not used here, or by the functions below, does not compile.
     let EndpointKeys {
         host,
-        headers,
-        content_type,
-        user_agent,
+        headers: _,
+        content_type: _,
+        user_agent: _,
         request_timeout_ms,
         connect_timeout_ms,
         idle_timeout_ms,
@@ -38,33 +37,24 @@ pub(super) fn resolve(
         drain_timeout_ms,
         head_bytes_max,
         head_fields_max,
-        ca_files,
-        certificate_file,
-        key_file,
-        server_name,
-        tls_version_min,
-        danger_skip_verification,
+        ca_files: _,
+        certificate_file: _,
+        key_file: _,
+        server_name: _,
+        tls_version_min: _,
+        danger_skip_verification: _,
         dns_ttl_ms,
         dns_failure_ttl_ms,
-        keepalive_time_ms,
-        keepalive_interval_ms,
-        keepalive_probes,
-        tcp_user_timeout_ms,
-        send_buffer_bytes,
-        receive_buffer_bytes,
+        keepalive_time_ms: _,
+        keepalive_interval_ms: _,
+        keepalive_probes: _,
+        tcp_user_timeout_ms: _,
+        send_buffer_bytes: _,
+        receive_buffer_bytes: _,
     } = raw.endpoint.clone();
-    let idempotency_key = set(&raw.route.idempotency_key);
-    let header_keys = HeaderKeys {
-        headers: headers.map(|headers| headers.value).unwrap_or_default(),
-        content_type: content_type.expect("it is something by itself"),
-        user_agent,
-        idempotency_key,
-    };
-    let client_certificate = pair(certificate_file, key_file, ["certificate_file", "key_file"], mistakes)
-        .map(|Pair { certificate, key }| ClientCertificate { certificate, key });
     let request_timeout = set(&request_timeout_ms);
     let settings = EndpointSettings {
-        headers: headers::resolve(header_keys, mistakes, warnings),
+        headers: static_headers(raw, mistakes, warnings),
         host: host.and_then(|host| host_field(&host, mistakes)),
         concurrency: whole(set(&raw.route.concurrency)),
         warm: whole(set(&warm)),
@@ -77,27 +67,11 @@ pub(super) fn resolve(
         drain_timeout: set(&drain_timeout_ms),
         head_bytes_max: whole(set(&head_bytes_max)),
         head_fields_max: whole(set(&head_fields_max)),
-        tls: TlsSettings {
-            roots: ca_files.map_or(Roots::System, |files| roots(files.value)),
-            client_certificate,
-            server_name: server_name.map(|name| name.value),
-            min_version: match set(&tls_version_min).as_str() {
-                "1.3" => TlsVersion::V1_3,
-                _ => TlsVersion::V1_2,
-            },
-            danger_skip_verification: set(&danger_skip_verification),
-        },
-        socket: SocketSettings {
-            keepalive_time: set(&keepalive_time_ms),
-            keepalive_interval: set(&keepalive_interval_ms),
-            keepalive_probes: u32::try_from(set(&keepalive_probes)).unwrap_or(u32::MAX),
-            user_timeout: set(&tcp_user_timeout_ms),
-            send_buffer_bytes: send_buffer_bytes.map(|size| whole(size.value)),
-            receive_buffer_bytes: receive_buffer_bytes.map(|size| whole(size.value)),
-        },
+        tls: tls(raw, mistakes),
+        socket: socket(raw),
         lookup_ttl: set(&dns_ttl_ms),
         lookup_failure_ttl: set(&dns_failure_ttl_ms),
-        idempotent: idempotency_key,
+        idempotent: set(&raw.route.idempotency_key),
         url,
     };
     for error in settings.validate() {
@@ -106,6 +80,17 @@ pub(super) fn resolve(
         mistakes.push(place, place.shown(field, ""), error.reason, "");
     }
     settings
+}
+
+fn static_headers(raw: &RawRoute, mistakes: &mut Mistakes, warnings: &mut Vec<String>) -> StaticHeaders {
+    let keys = &raw.endpoint;
+    let keys = HeaderKeys {
+        headers: keys.headers.clone().map(|headers| headers.value).unwrap_or_default(),
+        content_type: keys.content_type.clone().expect("it is something by itself"),
+        user_agent: keys.user_agent.clone(),
+        idempotency_key: set(&raw.route.idempotency_key),
+    };
+    headers::resolve(keys, mistakes, warnings)
 }
 
 /// A number that a key's bounds keep within what the machine can count.
@@ -133,10 +118,34 @@ fn host_field(host: &Placed<String>, mistakes: &mut Mistakes) -> Option<HostFiel
     }
 }
 
-fn roots(files: Vec<Placed<PathBuf>>) -> Roots {
-    if files.is_empty() {
-        Roots::System
-    } else {
-        Roots::Files(files.into_iter().map(|file| file.value).collect())
+fn tls(raw: &RawRoute, mistakes: &mut Mistakes) -> TlsSettings {
+    let keys = &raw.endpoint;
+    let files = (keys.certificate_file.clone(), keys.key_file.clone());
+    let ca_files = keys.ca_files.as_ref().map(|files| files.value.as_slice()).unwrap_or_default();
+    TlsSettings {
+        roots: match ca_files {
+            [] => Roots::System,
+            files => Roots::Files(files.iter().map(|file| file.value.clone()).collect()),
+        },
+        client_certificate: pair(files.0, files.1, ["certificate_file", "key_file"], mistakes)
+            .map(|Pair { certificate, key }| ClientCertificate { certificate, key }),
+        server_name: keys.server_name.as_ref().map(|name| name.value.clone()),
+        min_version: match set(&keys.tls_version_min).as_str() {
+            "1.3" => TlsVersion::V1_3,
+            _ => TlsVersion::V1_2,
+        },
+        danger_skip_verification: set(&keys.danger_skip_verification),
+    }
+}
+
+fn socket(raw: &RawRoute) -> SocketSettings {
+    let keys = &raw.endpoint;
+    SocketSettings {
+        keepalive_time: set(&keys.keepalive_time_ms),
+        keepalive_interval: set(&keys.keepalive_interval_ms),
+        keepalive_probes: u32::try_from(set(&keys.keepalive_probes)).unwrap_or(u32::MAX),
+        user_timeout: set(&keys.tcp_user_timeout_ms),
+        send_buffer_bytes: keys.send_buffer_bytes.as_ref().map(|size| whole(size.value)),
+        receive_buffer_bytes: keys.receive_buffer_bytes.as_ref().map(|size| whole(size.value)),
     }
 }

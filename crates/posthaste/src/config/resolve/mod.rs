@@ -127,3 +127,96 @@ fn pair(
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use pipeline::client::{ConsumerSettings, Source};
+    use pipeline::delivery::{DIALS_MAX_DEFAULT, EndpointSettings};
+
+    use super::*;
+    use crate::config::file;
+
+    fn settings(source: &str) -> Settings {
+        let mut mistakes = Mistakes::default();
+        let raw = file::parse("p.toml", source, &mut mistakes);
+        let settings = resolve(raw, &mut mistakes);
+        assert!(mistakes.is_empty(), "{mistakes:?}");
+        settings
+    }
+
+    const LEAST: &str =
+        "[[route]]\ntopic = 'a'\nto = 'https://127.0.0.1/'\nnsqd_tcp_addresses = ['127.0.0.1:4150']\n";
+
+    /// The configuration page promises these, and the crates have defaults of their own for other callers.
+    #[test]
+    fn what_a_key_is_by_itself_is_what_its_crate_has() {
+        let settings = settings(LEAST);
+        assert_eq!(settings.pipeline.dials_max, DIALS_MAX_DEFAULT);
+        let route = &settings.pipeline.routes[0];
+        assert_eq!((route.lanes, route.concurrency, route.max_in_flight), (1, 64, None));
+        assert_eq!(route.backoff, pipeline::BackoffSettings::default());
+        assert_eq!(route.drain_grace, route.endpoint.request_timeout);
+        assert_eq!(route.name, "a/posthaste");
+
+        let source = Source::Nsqds(vec!["127.0.0.1:4150".to_owned()]);
+        let mut consumer =
+            ConsumerSettings::new(route.consumer.topic.clone(), route.consumer.channel.clone(), source);
+        // The pipeline sets each lane's share.
+        consumer.max_in_flight = route.consumer.max_in_flight;
+        assert_eq!(route.consumer, consumer);
+
+        let mut endpoint = EndpointSettings::new(route.endpoint.url.clone());
+        endpoint.headers.add("Content-Type", "application/octet-stream").expect("it may be sent");
+        endpoint
+            .headers
+            .add("User-Agent", concat!("posthaste/", env!("CARGO_PKG_VERSION")))
+            .expect("it may be sent");
+        assert_eq!(format!("{:?}", route.endpoint), format!("{endpoint:?}"));
+        assert_eq!(route.endpoint.headers, endpoint.headers);
+    }
+
+    #[test]
+    fn a_shorter_request_shortens_its_dial_unless_that_was_set() {
+        let seconds = |source: &str| settings(source).pipeline.routes[0].endpoint.connect_timeout.as_secs();
+        assert_eq!(seconds(&format!("{LEAST}request_timeout_ms = 2_000")), 2);
+        assert_eq!(seconds(&format!("{LEAST}request_timeout_ms = 2_000\nconnect_timeout_ms = 1_000")), 1);
+        assert_eq!(seconds(&format!("{LEAST}request_timeout_ms = 9_000")), 5);
+    }
+
+    #[test]
+    fn a_header_line_takes_the_place_of_what_is_sent_by_itself() {
+        let line = "headers = { content-type = 'text/plain', User-Agent = 'me', Idempotency-Key = 'x' }\n";
+        let settings = settings(&format!("{LEAST}{line}idempotency_key = false"));
+        let route = &settings.pipeline.routes[0];
+        assert_eq!(route.endpoint.headers.iter().count(), 3);
+        assert!(!route.idempotency_key && !route.endpoint.idempotent);
+    }
+
+    #[test]
+    fn no_secret_is_in_what_can_be_printed() {
+        let more = "auth_secret = 'hush'\nheaders = { Authorization = 'hush', X-A = 'hush' }\n";
+        let mut mistakes = Mistakes::default();
+        let raw = file::parse("p.toml", &format!("{LEAST}{more}"), &mut mistakes);
+        assert!(!format!("{raw:?}").contains("hush"));
+        let settings = resolve(raw, &mut mistakes);
+        assert!(mistakes.is_empty() && !format!("{settings:?}").contains("hush"));
+        assert_eq!(
+            settings.pipeline.routes[0].endpoint.headers.iter().filter(|(_, value)| *value == "hush").count(),
+            2
+        );
+    }
+
+    #[test]
+    fn two_routes_of_one_name_are_refused() {
+        let mut mistakes = Mistakes::default();
+        let raw = file::parse("p.toml", &format!("{LEAST}{LEAST}"), &mut mistakes);
+        resolve(raw, &mut mistakes);
+        let found = mistakes.sorted();
+        assert_eq!(found.len(), 1);
+        assert!(
+            found[0]
+                .to_string()
+                .starts_with("p.toml:5:1: name = \"a/posthaste\": is the name of the route at p.toml:1:1")
+        );
+    }
+}

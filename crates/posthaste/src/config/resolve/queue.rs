@@ -70,7 +70,7 @@ pub(super) fn resolve(
 
 fn connection(raw: &RawRoute, mistakes: &mut Mistakes, warnings: &mut Vec<String>) -> ConnectionSettings {
     let by_itself = ConnectionSettings::default();
-    // Taken apart whole: a key that is not used here or by `resolve` and `tls` does not compile.
+    // Taken apart whole: a key that is not used here, by `resolve`, or by the functions below, does not compile.
     let QueueKeys {
         in_flight_bytes_max: _,
         message_bytes_max: _,
@@ -87,14 +87,14 @@ fn connection(raw: &RawRoute, mistakes: &mut Mistakes, warnings: &mut Vec<String
         output_buffer_size,
         output_buffer_timeout_ms,
         sample_rate,
-        compression,
-        deflate_level,
+        compression: _,
+        deflate_level: _,
         client_id,
         hostname,
         nsq_user_agent,
         topology_region,
         topology_zone,
-        auth_secret,
+        auth_secret: _,
         nsq_tls,
         nsq_ca_files: _,
         nsq_certificate_file: _,
@@ -126,18 +126,27 @@ fn connection(raw: &RawRoute, mistakes: &mut Mistakes, warnings: &mut Vec<String
         topology_region: text(topology_region),
         topology_zone: text(topology_zone),
         tls: set(&nsq_tls).then_some(tls),
-        compression: match set(&compression).as_str() {
-            "snappy" => Compression::Snappy,
-            "deflate" => Compression::Deflate { level: u8::try_from(set(&deflate_level)).unwrap_or(u8::MAX) },
-            _ => Compression::None,
-        },
-        auth_secret: auth_secret.and_then(|secret| {
-            warn_of_clear(&secret, "auth_secret", warnings);
-            reveal(&secret, "auth_secret", mistakes).map(Secret::new)
-        }),
+        compression: compression(raw),
+        auth_secret: auth_secret(raw, mistakes, warnings),
         connect_timeout: set(&nsq_connect_timeout_ms),
         write_timeout: set(&nsq_write_timeout_ms),
     }
+}
+
+fn compression(raw: &RawRoute) -> Compression {
+    match set(&raw.queue.compression).as_str() {
+        "snappy" => Compression::Snappy,
+        "deflate" => {
+            Compression::Deflate { level: u8::try_from(set(&raw.queue.deflate_level)).unwrap_or(u8::MAX) }
+        }
+        _ => Compression::None,
+    }
+}
+
+fn auth_secret(raw: &RawRoute, mistakes: &mut Mistakes, warnings: &mut Vec<String>) -> Option<Secret> {
+    let secret = raw.queue.auth_secret.as_ref()?;
+    warn_of_clear(secret, "auth_secret", warnings);
+    reveal(secret, "auth_secret", mistakes).map(Secret::new)
 }
 
 fn tls(raw: &RawRoute, mistakes: &mut Mistakes) -> TlsSettings {

@@ -1,5 +1,5 @@
-//! What a message costs: user CPU of the consumer's thread for receiving and finishing it. A measurement, not
-//! a check: run it alone, with `--release -- --ignored --nocapture`.
+//! What a message costs: user CPU of the consumer's thread for receiving and finishing it.
+//! `cargo run --release -p client --example consume_cost`
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use client::{Consumer, ConsumerCounters, ConsumerSettings, Settled, Source};
 use wire::frame::{write_message, write_response};
 use wire::{MessageHead, MessageId};
 
-use crate::rig::local;
+use tokio::task::LocalSet;
 
 const MESSAGES: u64 = 2_000_000;
 const IN_FLIGHT: u64 = 125;
@@ -67,9 +67,7 @@ fn ticks() -> (u64, u64) {
     (fields[12], fields[13])
 }
 
-#[test]
-#[ignore = "a measurement: alone, in release"]
-fn user_cpu_per_message() {
+fn main() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound").to_string();
     std::thread::spawn(move || {
@@ -77,7 +75,8 @@ fn user_cpu_per_message() {
         tcp.set_nodelay(true).expect("a TCP socket");
         serve(tcp);
     });
-    local(async move {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    LocalSet::new().block_on(&runtime, async move {
         let (topic, channel) = ("events".parse().expect("a name"), "cost".parse().expect("a name"));
         let mut settings = ConsumerSettings::new(topic, channel, Source::Nsqds(vec![address]));
         settings.max_in_flight = IN_FLIGHT as u32;
