@@ -33,9 +33,21 @@ mod outages {
     /// Messages for each nsqd each time: more than are ever in flight, so that some wait at nsqd whatever happens.
     const BATCH: u64 = 200;
     const IN_FLIGHT: u64 = 50;
+    /// Of these, on their way to the endpoint; the others wait for a permit.
+    const POSTED: u64 = 40;
     /// How long an outage lasts. Long enough for the pauses between two dials to reach their 5 s (they double from 100 ms).
     fn outage() -> Duration {
         Duration::from_secs(if std::env::var_os("POSTHASTE_FULL").is_some() { 60 } else { 8 })
+    }
+
+    /// Waits until the topic has passed everything on to the channel: what is on its way between the two is in flight
+    /// within nsqd.
+    fn wait_passed_on(nsqd: &Nsqd) {
+        let begun = Instant::now();
+        while nsqd.stats()["topics"][0]["depth"] != 0 {
+            assert!(begun.elapsed() < PATIENCE, "the topic keeps its messages");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Two nsqds that keep everything on disk, one Posthaste, and an endpoint that answers when the gate is open.
@@ -56,47 +68,55 @@ mod outages {
             let options = EndpointOptions::new(Answer::ok().at_gate(&gate));
             let endpoint = Endpoint::start(options.tls(TlsOptions::new(&testkit::certs::Authority::new())));
             let run = Run::new([&failing, &steady], &endpoint.url("/")).trusting(&endpoint.ca_file());
-            let posthaste =
-                run.with("--concurrency", IN_FLIGHT - 10).with("--max-in-flight", IN_FLIGHT).start();
-            let mut pair = Pair { failing, steady, gate, endpoint, posthaste, published: 0 };
-            pair.publish(|pair| &pair.failing);
-            pair.publish(|pair| &pair.steady);
+            let posthaste = run.with("--concurrency", POSTED).with("--max-in-flight", IN_FLIGHT).start();
+            let pair = Pair { failing, steady, gate, endpoint, posthaste, published: 2 * BATCH };
+            pair.fill();
             pair
         }
 
-        /// Publishes a batch, and waits until the topic has passed it on to the channel: what is on its way between the
-        /// two is in flight within nsqd.
+        /// Has messages of both nsqds be in flight, as many as may be, the failing one's not all posted. More waits at
+        /// both, and nothing moves.
+        fn fill(&self) {
+            // Less than half each at first, or the first to have messages would have all of RDY for a while.
+            const FEW: u64 = IN_FLIGHT / 3;
+            let Pair { failing, steady, .. } = self;
+            for (nsqd, serials) in [(steady, BATCH..BATCH + FEW), (failing, 0..FEW)] {
+                publish(nsqd, serials);
+                nsqd.wait_channel(TOPIC, CHANNEL, |channel| channel.in_flight == FEW);
+            }
+            // The steady one takes the last permits.
+            for (nsqd, serials) in [(steady, BATCH + FEW..2 * BATCH), (failing, FEW..BATCH)] {
+                publish(nsqd, serials);
+                self.endpoint.wait(|counts| counts.busy == POSTED);
+                wait_passed_on(nsqd);
+            }
+            self.wait_still();
+        }
+
+        /// Waits until no share of RDY moves any more: they are looked at every 250 ms.
+        fn wait_still(&self) {
+            let in_flight =
+                || [&self.failing, &self.steady].map(|nsqd| nsqd.channel(TOPIC, CHANNEL).in_flight);
+            let mut before = in_flight();
+            for _ in 0..20 {
+                std::thread::sleep(Duration::from_millis(600));
+                let now = in_flight();
+                if now == before {
+                    return;
+                }
+                before = now;
+            }
+            panic!("shares still move: {before:?}");
+        }
+
+        /// Publishes a batch.
         fn publish(&mut self, to: impl Fn(&Pair) -> &Nsqd) {
             publish(to(self), self.published..self.published + BATCH);
             self.published += BATCH;
-            let begun = Instant::now();
-            while to(self).stats()["topics"][0]["depth"] != 0 {
-                assert!(begun.elapsed() < PATIENCE, "the topic keeps its messages");
-                std::thread::sleep(Duration::from_millis(5));
-            }
         }
 
-        /// Waits until as much is in flight as may be, and nothing moves. Says how much of it is the failing nsqd's.
-        fn wait_still(&self) -> u64 {
-            let in_flight = |nsqd: &Nsqd| nsqd.channel(TOPIC, CHANNEL).in_flight;
-            std::thread::sleep(Duration::from_secs(2));
-            for n in [&self.failing, &self.steady] {
-                let c = n.channel(TOPIC, CHANNEL);
-                println!(
-                    "DBG busy {} in_flight {} rdy {} depth {} req {} to {}",
-                    self.endpoint.counts().busy,
-                    c.in_flight,
-                    c.rdy_sum(),
-                    c.depth,
-                    c.requeues,
-                    c.timeouts
-                );
-            }
-            wait_within(PATIENCE, Instant::now(), "all is in flight that may be", || {
-                in_flight(&self.failing) + in_flight(&self.steady) == IN_FLIGHT
-                    && self.endpoint.counts().busy == IN_FLIGHT - 10
-            });
-            in_flight(&self.failing)
+        fn in_flight_of_failing(&self) -> u64 {
+            self.failing.channel(TOPIC, CHANNEL).in_flight
         }
 
         /// How many requests carried a message of the failing nsqd.
@@ -114,12 +134,14 @@ mod outages {
             rig::wait_finished(&self.steady, self.published - BATCH);
         }
 
-        /// The failing nsqd is back: it is used again within 6 s, and emptied.
-        fn is_used_again(&mut self, returned: Instant) {
+        /// The failing nsqd comes back: it is used again within 6 s, and emptied.
+        fn is_used_again(&mut self, comes_back: impl FnOnce(&mut Nsqd)) {
             let before = self.posted_of_failing();
-            self.publish(|pair| &pair.failing);
+            comes_back(&mut self.failing);
             let used = || self.posted_of_failing() > before;
-            wait_within(Duration::from_secs(6), returned, "used again", used);
+            wait_within(Duration::from_secs(6), Instant::now(), "used again", used);
+            self.publish(|pair| &pair.failing);
+            wait_passed_on(&self.failing);
             self.failing.wait_channel(TOPIC, CHANNEL, |channel| {
                 channel.depth + channel.in_flight + channel.deferred == 0
             });
@@ -129,17 +151,15 @@ mod outages {
     #[test]
     fn an_nsqd_that_is_killed_costs_no_more_than_what_it_had_in_flight() {
         let mut pair = Pair::start();
-        let in_flight = pair.wait_still();
-        let posted = pair.posted_of_failing();
-        assert!(in_flight >= IN_FLIGHT / 4 && posted < in_flight, "{posted} posted of {in_flight} in flight");
+        let (in_flight, posted) = (pair.in_flight_of_failing(), pair.posted_of_failing());
+        assert!(posted > 0 && posted < in_flight, "{posted} posted of {in_flight} in flight");
 
         let fault = Instant::now();
         pair.failing.daemon.kill9();
         pair.gate.open();
         pair.steady_takes_over(fault, Duration::from_secs(1));
         std::thread::sleep(outage().saturating_sub(fault.elapsed()));
-        pair.failing.daemon.start();
-        pair.is_used_again(Instant::now());
+        pair.is_used_again(|nsqd| nsqd.daemon.start());
 
         let (summary, _) = rig::drain(&pair.posthaste);
         // What nsqd had in flight is gone with it. What was being posted of it has arrived all the same.
@@ -155,7 +175,7 @@ mod outages {
     #[test]
     fn an_nsqd_that_freezes_is_given_up_and_loses_nothing() {
         let mut pair = Pair::start();
-        let in_flight = pair.wait_still();
+        let in_flight = pair.in_flight_of_failing();
 
         let fault = Instant::now();
         pair.failing.daemon.freeze();
@@ -164,8 +184,7 @@ mod outages {
         pair.steady_takes_over(fault, Duration::from_secs(11));
         assert!(fault.elapsed() > Duration::from_secs(5), "given up although a heartbeat was not due yet");
         std::thread::sleep(outage().saturating_sub(fault.elapsed()));
-        pair.failing.daemon.thaw();
-        pair.is_used_again(Instant::now());
+        pair.is_used_again(|nsqd| nsqd.daemon.thaw());
 
         let (summary, _) = rig::drain(&pair.posthaste);
         pair.endpoint.ledger().assert_all_delivered(0..pair.published);

@@ -23,6 +23,7 @@ use crate::resolver::Ttl;
 use crate::settings::{EndpointSettings, SettingError};
 use crate::shared::Shared;
 use crate::tail::Tail;
+use crate::target::Target;
 use crate::tls::TlsSettingsError;
 
 /// One endpoint in one lane. Cloning gives the same one; dropping the last clone closes it.
@@ -53,9 +54,11 @@ pub enum EndpointError {
     Tls(#[from] TlsSettingsError),
 }
 
-/// One request. Its target, method and static fields are the endpoint's.
+/// One request. Its method and static fields are the endpoint's.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
+    /// Path and query, where they are not those of the endpoint's URL.
+    pub target: Option<&'a Target>,
     /// Fields of this request alone: whole lines, each with its CR LF, as
     /// [`FieldName::write_line`](crate::FieldName::write_line) writes them.
     pub head_lines: &'a [u8],
@@ -225,14 +228,14 @@ impl Inner {
 
     /// Renders the head, and copies a small body of many pieces behind it. What is left of the body.
     fn render<'a>(&self, request: &Request<'a>, head: &mut Vec<u8>) -> &'a [Bytes] {
-        let Request { head_lines, body, body_len, idempotent: _ } = *request;
+        let Request { target, head_lines, body, body_len, idempotent: _ } = *request;
         // Not only in debug builds: with a wrong length the end of a body would be read as the next request.
         assert_eq!(
             body_len,
             body.iter().map(|piece| piece.len() as u64).sum(),
             "body_len is the pieces' sum"
         );
-        self.template.write(head, head_lines, body_len);
+        self.template.write(head, target, head_lines, body_len);
         if !is_worth_copying(head.len(), body, body_len) {
             return body;
         }

@@ -54,5 +54,5 @@ pub use settings::{
 };
 pub use shared::Shared;
 pub use tail::Tail;
-pub use target::{EndpointUrl, Host, HostField, Scheme, UrlError};
+pub use target::{EndpointUrl, Host, HostField, Scheme, Target, UrlError};
 pub use tls::TlsSettingsError;

@@ -2,7 +2,7 @@
 //! two copies and a number.
 
 use crate::field::StaticHeaders;
-use crate::target::{EndpointUrl, HostField};
+use crate::target::{EndpointUrl, HostField, Target};
 
 /// `Content-Type` unless the endpoint's headers say otherwise: a message is bytes.
 pub const CONTENT_TYPE_DEFAULT: &str = "application/octet-stream";
@@ -20,13 +20,18 @@ const END: &[u8] = b"\r\n\r\n";
 /// There is no `Connection` field: HTTP/1.1 keeps alive by default. No `Accept-Encoding` and no `Expect` either.
 #[derive(Clone)]
 pub struct HeadTemplate {
+    /// `POST` and the endpoint's own target.
+    request_line: Box<[u8]>,
+    /// From behind the target to the last static field.
     lines: Box<[u8]>,
 }
+
+const METHOD: &[u8] = b"POST ";
 
 impl HeadTemplate {
     /// Renders request line, `Host`, and the static fields with their defaults.
     pub fn new(url: &EndpointUrl, host: Option<&HostField>, headers: &StaticHeaders) -> HeadTemplate {
-        let mut lines = format!("POST {} HTTP/1.1\r\n", url.target());
+        let mut lines = String::from(" HTTP/1.1\r\n");
         let mut add = |name: &str, value: &str| {
             for part in [name, ": ", value, "\r\n"] {
                 lines.push_str(part);
@@ -41,14 +46,28 @@ impl HeadTemplate {
         for (name, value) in headers.iter() {
             add(name, value);
         }
-        HeadTemplate { lines: lines.into_bytes().into() }
+        let request_line = [METHOD, url.target().as_bytes()].concat().into();
+        HeadTemplate { request_line, lines: lines.into_bytes().into() }
     }
 
-    /// Appends a complete head to `out`. `per_request_lines` are whole lines, each with its CR LF, written with
+    /// Appends a complete head to `out`, for the endpoint's own target unless another is given. `per_request_lines` are whole lines, each with its CR LF, written with
     /// [`FieldName::write_line`](crate::field::FieldName::write_line).
-    pub fn write(&self, out: &mut Vec<u8>, per_request_lines: &[u8], content_length: u64) {
+    pub fn write(
+        &self,
+        out: &mut Vec<u8>,
+        target: Option<&Target>,
+        per_request_lines: &[u8],
+        content_length: u64,
+    ) {
         debug_assert!(per_request_lines.is_empty() || per_request_lines.ends_with(b"\r\n"));
-        out.reserve(self.len_max(per_request_lines));
+        out.reserve(self.len_max(target, per_request_lines));
+        match target {
+            None => out.extend_from_slice(&self.request_line),
+            Some(target) => {
+                out.extend_from_slice(METHOD);
+                out.extend_from_slice(target.as_str().as_bytes());
+            }
+        }
         out.extend_from_slice(&self.lines);
         out.extend_from_slice(per_request_lines);
         out.extend_from_slice(CONTENT_LENGTH);
@@ -57,8 +76,10 @@ impl HeadTemplate {
     }
 
     /// Upper bound of what [`write`](HeadTemplate::write) appends, in bytes.
-    pub fn len_max(&self, per_request_lines: &[u8]) -> usize {
-        self.lines.len() + per_request_lines.len() + LENGTH_BYTES_MAX
+    pub fn len_max(&self, target: Option<&Target>, per_request_lines: &[u8]) -> usize {
+        let request_line =
+            target.map_or(self.request_line.len(), |target| METHOD.len() + target.as_str().len());
+        request_line + self.lines.len() + per_request_lines.len() + LENGTH_BYTES_MAX
     }
 }
 
@@ -73,8 +94,8 @@ mod tests {
 
     fn write(template: &HeadTemplate, lines: &[u8], length: u64) -> String {
         let mut out = Vec::new();
-        template.write(&mut out, lines, length);
-        assert!(out.len() <= template.len_max(lines));
+        template.write(&mut out, None, lines, length);
+        assert!(out.len() <= template.len_max(None, lines));
         String::from_utf8(out).expect("the cases are text")
     }
 
@@ -107,6 +128,18 @@ mod tests {
             "POST / HTTP/1.1\r\nHost: other.example\r\ncontent-type: application/json\r\nUSER-AGENT: mine\r\n\
              Content-Length: 0\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_target_of_its_own_changes_nothing_else() {
+        let template = HeadTemplate::new(&url("http://h/hook"), None, &StaticHeaders::new());
+        let (mut own, mut other) = (Vec::new(), Vec::new());
+        let target = Target::new("/other?x=1").expect("a valid target");
+        template.write(&mut own, None, b"", 7);
+        template.write(&mut other, Some(&target), b"", 7);
+        assert!(other.len() <= template.len_max(Some(&target), b""));
+        let own = String::from_utf8(own).expect("text").replace("/hook", "/other?x=1");
+        assert_eq!(own.as_bytes(), other);
     }
 
     #[test]

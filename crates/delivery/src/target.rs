@@ -187,6 +187,33 @@ impl fmt::Debug for EndpointUrl {
     }
 }
 
+/// Path and query of one request, where it is not the endpoint's own: the same place, another resource.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target(Box<str>);
+
+impl Target {
+    /// Checks it by the rules of an endpoint's URL: it starts with `/`, and an offset in an error counts from there.
+    ///
+    /// # Errors
+    /// [`UrlError`] with the way out.
+    pub fn new(target: &str) -> Result<Target, UrlError> {
+        if target.len() > URL_BYTES_MAX {
+            return Err(UrlError::TooLong);
+        }
+        match target.bytes().next() {
+            Some(b'/') => check_target(target, 0)?,
+            Some(byte) => return Err(UrlError::TargetByte { byte, at: 0 }),
+            None => return Target::new("/"),
+        }
+        Ok(Target(target.into()))
+    }
+
+    /// As it stands in the request line.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A `Host` field other than the URL's own: `name`, `name:port`, or an address likewise.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostField(Box<str>);
@@ -400,6 +427,17 @@ mod tests {
             let Host::Name(name) = parse(url).host else { panic!("{url} is a name") };
             assert!(rustls::pki_types::ServerName::try_from(&*name).is_ok(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_target_of_one_request() {
+        let target = |text| Target::new(text).map(|target| target.as_str().to_owned());
+        assert_eq!(target("/a?b=%20").as_deref(), Ok("/a?b=%20"));
+        assert_eq!(target("").as_deref(), Ok("/"));
+        assert_eq!(target("a"), Err(UrlError::TargetByte { byte: b'a', at: 0 }));
+        assert_eq!(target("/a HTTP/1.1"), Err(UrlError::TargetByte { byte: b' ', at: 2 }));
+        assert_eq!(target("/a\r\nX: y"), Err(UrlError::TargetByte { byte: b'\r', at: 2 }));
+        assert_eq!(target("/#a"), Err(UrlError::Fragment));
     }
 
     #[test]

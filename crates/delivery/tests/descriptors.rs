@@ -25,8 +25,9 @@ fn take_all() -> Vec<File> {
 
 async fn post(endpoint: &Ours) -> Outcome {
     let body = [Bytes::from_static(b"body")];
-    let posted =
-        endpoint.post(&Request { head_lines: b"", body: &body, body_len: 4, idempotent: false }).await;
+    let posted = endpoint
+        .post(&Request { target: None, head_lines: b"", body: &body, body_len: 4, idempotent: false })
+        .await;
     posted.tail.await;
     posted.outcome
 }

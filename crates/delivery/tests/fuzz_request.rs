@@ -65,7 +65,7 @@ fn settings_make_one_request_or_none() {
             let own = usize::from(name.write_line(&mut own_line, value).is_ok());
 
             let mut head = Vec::new();
-            HeadTemplate::new(&url, host.as_ref(), &headers).write(&mut head, &own_line, 7);
+            HeadTemplate::new(&url, host.as_ref(), &headers).write(&mut head, None, &own_line, 7);
             let given = ["Content-Type", "User-Agent"].iter().filter(|name| headers.contains(name)).count();
             read_back(&head, url.target(), 2 + 2 - given + accepted + own);
         });

@@ -36,6 +36,7 @@ async fn carry(lane: &Lane, delivery: Delivery, head_lines: &mut Vec<u8>) {
     };
     lane.head_lines.render(message, head_lines);
     let request = Request {
+        target: None,
         head_lines,
         body: std::slice::from_ref(delivery.body()),
         body_len: delivery.body().len() as u64,

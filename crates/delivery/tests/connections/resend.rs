@@ -10,8 +10,9 @@ use crate::support::{
 
 async fn post_without_id(endpoint: &Ours, serial: u64) -> Outcome {
     let body = [body(serial, 1024)];
-    let posted =
-        endpoint.post(&Request { head_lines: b"", body: &body, body_len: 1024, idempotent: false }).await;
+    let posted = endpoint
+        .post(&Request { target: None, head_lines: b"", body: &body, body_len: 1024, idempotent: false })
+        .await;
     posted.tail.await;
     posted.outcome
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use delivery::CloseReason;
+use delivery::{CloseReason, Request, Target};
 use testkit::body::body;
 use testkit::endpoint::{Answer, Endpoint, EndpointOptions, Script, Step, TlsOptions};
 
@@ -265,4 +265,24 @@ fn redirects_are_never_followed() {
         assert_eq!((outcome.verdict, outcome.status), (delivery::Verdict::Retry, Some(307)));
     });
     assert_eq!(peer.counts().requests, 1);
+}
+
+#[test]
+fn a_target_of_its_own_goes_over_the_same_connection() {
+    let peer = Endpoint::http(Answer::ok());
+    lane(async {
+        let endpoint = pair(&peer);
+        let target = Target::new("/other?x=1").unwrap();
+        let body = [Bytes::from_static(b"x")];
+        for target in [None, Some(&target), None] {
+            let request = Request { target, head_lines: b"", body: &body, body_len: 1, idempotent: true };
+            let posted = endpoint.post(&request).await;
+            posted.tail.await;
+            assert_delivered(&posted.outcome);
+        }
+        close_and_balance(&endpoint).await;
+    });
+    let targets: Vec<_> = peer.requests().into_iter().map(|request| request.head.target).collect();
+    assert_eq!(targets, ["/hook", "/other?x=1", "/hook"]);
+    assert_eq!(peer.counts().accepted, 1);
 }

@@ -50,7 +50,9 @@ pub(crate) fn pair(peer: &testkit::endpoint::Endpoint) -> Endpoint {
 
 pub(crate) async fn post_head(endpoint: &Endpoint, body: &[Bytes]) -> Posted {
     let body_len = body.iter().map(|piece| piece.len() as u64).sum();
-    endpoint.post(&Request { head_lines: b"X-Id: 1\r\n", body, body_len, idempotent: true }).await
+    endpoint
+        .post(&Request { target: None, head_lines: b"X-Id: 1\r\n", body, body_len, idempotent: true })
+        .await
 }
 
 /// Posts, and waits for the rest of the answer too.
