@@ -10,5 +10,6 @@ mod exclusive;
 mod nsq_faults;
 mod reuse;
 mod shutdown;
+mod silence;
 mod slow_endpoint;
 mod transport_security;

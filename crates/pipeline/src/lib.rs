@@ -6,7 +6,7 @@
 //! way takes a lock or wakes another thread.
 //!
 //! # Layout
-//! - [`settings`]: what can be chosen, and what is refused;
+//! - `settings`: what can be chosen, and what is refused;
 //! - `share`: how a route's permits and messages in flight are divided over its lanes;
 //! - `worker`, `lane`, `permit`: the thread, the lane on it, and the loop that carries one message after another;
 //! - `head_lines`: the header lines that tell a receiver which message it has;
