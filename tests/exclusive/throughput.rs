@@ -30,7 +30,7 @@ fn deliver(nginx: &Nginx, more: &[(&str, &str)]) -> (u64, u64) {
     let counts = nginx.counts();
     assert_eq!(counts.requests, MESSAGES, "nginx served");
     assert_eq!(number(&summary, "requests"), counts.requests);
-    assert_eq!(number(&summary, "dials"), counts.accepted);
+    assert_eq!(number(&summary, "dials"), counts.accepted, "{summary:#}");
     assert_eq!(number(&summary, "handshakes_full") + number(&summary, "handshakes_resumed"), counts.accepted);
     assert_eq!((number(&summary, "delivered"), number(&summary, "finished")), (MESSAGES, MESSAGES));
     for none in ["failed", "requeued", "expired", "fin_failed", "unsent_resends", "stale_resends", "left"] {

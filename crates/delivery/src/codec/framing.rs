@@ -85,9 +85,12 @@ mod tests {
         of(status, http10, &fields)
     }
 
+    /// Status, field lines, and what they mean.
+    type Case = (u16, &'static str, (Framing, Option<CloseAfter>));
+
     #[test]
     fn every_rule_of_section_6_3() {
-        let cases: &[(u16, &str, (Framing, Option<CloseAfter>))] = &[
+        let cases: &[Case] = &[
             (200, "Content-Length: 5", (Framing::Length(5), None)),
             (200, "Content-Length: 0", (Framing::Length(0), None)),
             (200, "Content-Length: 18446744073709551615", (Framing::Length(u64::MAX), None)),
@@ -132,7 +135,7 @@ mod tests {
 
     #[test]
     fn http_1_0() {
-        let cases: &[(u16, &str, (Framing, Option<CloseAfter>))] = &[
+        let cases: &[Case] = &[
             (200, "Content-Length: 5", (Framing::Length(5), HTTP10)),
             (200, "Content-Length: 5|Connection: keep-alive", (Framing::Length(5), None)),
             (200, "Content-Length: 5|Connection: keep-alive, close", (Framing::Length(5), CLOSE)),

@@ -57,7 +57,7 @@ pub struct Nginx {
     status: SocketAddr,
     tls: Option<(Authority, Leaf)>,
     files: TempDir,
-    polls: Arc<AtomicU64>,
+    own: Arc<Own>,
     // Holds its ports while it is down.
     _ports: [Reserved; 2],
 }
@@ -94,17 +94,18 @@ impl Nginx {
         let text = configuration(&options, address, status, leaf);
         std::fs::write(files.path().join("nginx.conf"), text).expect("the directory is ours");
         let prefix = files.path().to_owned();
-        let polls = Arc::new(AtomicU64::new(0));
-        let (polls_of_life, polls_when_ready) = (polls.clone(), polls.clone());
+        let own = Arc::new(Own::default());
+        let (own_of_life, own_when_ready) = (own.clone(), own.clone());
         let command = move || {
-            polls_of_life.store(0, Ordering::Relaxed);
+            own_of_life.polls.store(0, Ordering::Relaxed);
+            own_of_life.orphans.store(0, Ordering::Relaxed);
             let mut command = Command::new(&program);
             command.arg("-p").arg(&prefix).args(["-c", "nginx.conf", "-e", "stderr"]);
             command
         };
-        let mut daemon = Daemon::new("nginx", command, move || poll(status, &polls_when_ready).is_some());
+        let mut daemon = Daemon::new("nginx", command, move || own_when_ready.first_poll(status));
         daemon.start();
-        Self { daemon, address, status, tls, files, polls, _ports: ports }
+        Self { daemon, address, status, tls, files, own, _ports: ports }
     }
 
     /// Where it listens.
@@ -131,7 +132,7 @@ impl Nginx {
     /// When it does not answer.
     #[track_caller]
     pub fn counts(&self) -> NginxCounts {
-        poll(self.status, &self.polls).expect("nginx answers")
+        poll(self.status, &self.own).expect("nginx answers")
     }
 
     /// The lines written by [`NginxOptions::log_format`] so far.
@@ -151,17 +152,34 @@ fn program() -> PathBuf {
     found.expect("no nginx: run cargo xtask setup")
 }
 
+/// The kit's own part in what stub_status counts.
+#[derive(Debug, Default)]
+struct Own {
+    polls: AtomicU64,
+    /// Connections of polls that came to nothing while it started: accepted later, with no request on them.
+    orphans: AtomicU64,
+}
+
+impl Own {
+    /// Asks until it answers; nobody else has been there then.
+    fn first_poll(&self, status: SocketAddr) -> bool {
+        let Some(counts) = poll(status, self) else { return false };
+        self.orphans.store(counts.accepted - counts.requests.min(counts.accepted), Ordering::Relaxed);
+        true
+    }
+}
+
 /// Reads stub_status. It counts what asks for it, too, so that is taken off again.
-fn poll(status: SocketAddr, polls: &AtomicU64) -> Option<NginxCounts> {
+fn poll(status: SocketAddr, own: &Own) -> Option<NginxCounts> {
     let (200, page) = http::request(status, "GET", "/", b"").ok()? else { return None };
-    let own = polls.fetch_add(1, Ordering::Relaxed) + 1;
+    let polls = own.polls.fetch_add(1, Ordering::Relaxed) + 1;
     // Active connections: 1 / server accepts handled requests / 1 1 1 / Reading: 0 Writing: 1 Waiting: 0
     let page = String::from_utf8(page).ok()?;
     let numbers: Vec<u64> = page.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect();
     let [active, accepted, _handled, requests, ..] = numbers[..] else { return None };
     Some(NginxCounts {
-        accepted: accepted.saturating_sub(own),
-        requests: requests.saturating_sub(own),
+        accepted: accepted.saturating_sub(polls + own.orphans.load(Ordering::Relaxed)),
+        requests: requests.saturating_sub(polls),
         active: active.saturating_sub(1),
     })
 }
