@@ -9,7 +9,7 @@ use testkit::endpoint::{Answer, Endpoint, EndpointOptions, RequestRecord, Script
 use crate::rig::{self, CHANNEL, Run, TOPIC};
 
 /// A permit whose connection comes free has its next message at hand. 100 permits can do 2,000 a second when an answer takes
-/// 50 ms on average, and 1,960 when the endpoint's timers are as coarse as a millisecond.
+/// 50 ms on average.
 #[test]
 fn permits_are_kept_busy_by_an_endpoint_of_uneven_pace() {
     const MESSAGES: u64 = 20_000;

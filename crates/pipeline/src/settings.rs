@@ -30,7 +30,7 @@ pub struct RouteSettings {
     pub lanes: usize,
     /// Requests at once over all lanes, and so connections. Default 64.
     pub concurrency: usize,
-    /// Messages held at once over all lanes. Default: the concurrency and a quarter more.
+    /// Messages held at once over all lanes. Default: twice the concurrency.
     pub max_in_flight: Option<u32>,
     /// Whether `Idempotency-Key` is sent. With it a request may be sent again on a fresh connection when a kept one
     /// turned out to be closed. Default true.

@@ -5,10 +5,11 @@ pub(crate) fn share(total: usize, lanes: usize, lane: usize) -> usize {
     total / lanes + usize::from(lane < total % lanes)
 }
 
-/// The messages held at once for `concurrency` permits when nothing else is asked for: a quarter more than the permits,
-/// so that a permit that comes free has its next message at hand.
+/// The messages held at once for `concurrency` permits when nothing else is asked for: twice the permits, so
+/// that a permit that comes free has its next message at hand. With a quarter more than the permits a fast endpoint left one
+/// permit in four without a message: a round through nsqd takes as long as a request.
 pub(crate) fn default_max_in_flight(concurrency: usize) -> usize {
-    concurrency + concurrency.div_ceil(4)
+    2 * concurrency
 }
 
 #[cfg(test)]
@@ -29,7 +30,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quarter_more_than_the_permits() {
-        assert_eq!([1, 3, 64, 100].map(default_max_in_flight), [2, 4, 80, 125]);
+    fn twice_the_permits() {
+        assert_eq!([1, 3, 64, 100].map(default_max_in_flight), [2, 6, 128, 200]);
     }
 }

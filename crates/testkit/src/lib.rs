@@ -72,6 +72,7 @@ pub mod ports;
 pub mod process;
 pub mod proxy;
 
+mod alarm;
 mod board;
 mod gate;
 mod http;

@@ -10,7 +10,7 @@ use super::program::TestProgram;
 use crate::checkout::{Checkout, output};
 
 pub(super) struct Built {
-    /// The program as its users build it.
+    /// The program, with the features that its users get.
     pub(super) posthaste: PathBuf,
     pub(super) tests: Vec<TestProgram>,
 }
@@ -26,29 +26,39 @@ impl Built {
     }
 }
 
-/// Builds all tests, then the program. Both with the release profile: the dependencies (a C library among them) are
-/// then compiled once, and what is tested is what runs.
+/// What everything that is tested is built with: the release profile without its slow link.
+pub(super) const PROFILE: &str = "--profile=checks";
+
+/// What users build with.
+const RELEASE: &str = "--release";
+
+/// Builds all tests, then the program, both with the same profile: the dependencies (a C library among them) are then
+/// compiled once.
 pub(super) fn everything(checkout: &Checkout) -> Result<Built> {
     println!("test: building every test");
-    let artifacts = build(checkout, &["--workspace", "--all-targets"])?;
+    let artifacts = build(checkout, PROFILE, &["--workspace", "--all-targets"])?;
     let tests = artifacts.iter().filter_map(test_program).collect();
     // The first build has made a `posthaste` too, but with the features that only tests ask of its dependencies (a
-    // clock that can be paused, for one). The program under test is the one that a user gets, so it is built last.
+    // clock that can be paused, for one). The program under test has those that a user gets, so it is built last.
     println!("test: building posthaste");
-    Ok(Built { posthaste: program(checkout, "posthaste")?, tests })
+    Ok(Built { posthaste: program(checkout, PROFILE, "posthaste")?, tests })
 }
 
-/// Builds the program of a package that is named like it.
-pub(super) fn program(checkout: &Checkout, package: &str) -> Result<PathBuf> {
-    let artifacts = build(checkout, &["--package", package])?;
+/// Builds the program of a package that is named like it, as users do.
+pub(super) fn release(checkout: &Checkout, package: &str) -> Result<PathBuf> {
+    program(checkout, RELEASE, package)
+}
+
+fn program(checkout: &Checkout, profile: &str, package: &str) -> Result<PathBuf> {
+    let artifacts = build(checkout, profile, &["--package", package])?;
     let built = artifacts.iter().find_map(|artifact| program_of(artifact, package));
     built.with_context(|| format!("cargo built no program {package}"))
 }
 
 /// What cargo says of each target it has built.
-fn build(checkout: &Checkout, selection: &[&str]) -> Result<Vec<Value>> {
+fn build(checkout: &Checkout, profile: &str, selection: &[&str]) -> Result<Vec<Value>> {
     let mut cargo = checkout.cargo();
-    cargo.args(["build", "--release", "--message-format=json-render-diagnostics"]).args(selection);
+    cargo.args(["build", profile, "--message-format=json-render-diagnostics"]).args(selection);
     let lines = output(&mut cargo)?;
     let messages = lines.lines().map(serde_json::from_str::<Value>);
     let messages = messages.collect::<Result<Vec<_>, _>>().context("cargo's messages are not JSON")?;

@@ -133,7 +133,7 @@ fn say_since(started: Instant, what: &str) {
 
 /// Builds one program as its users do.
 pub(crate) fn built_program(checkout: &Checkout, package: &str) -> Result<PathBuf> {
-    build::program(checkout, package)
+    build::release(checkout, package)
 }
 
 /// Names what failed and what was skipped, then the counts, which nothing follows.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::build::PROFILE;
 use super::tally::Tally;
 use crate::checkout::{Checkout, output, shown};
 
@@ -99,7 +100,7 @@ impl TestProgram {
 /// with the same packages selected as in the build.
 pub(crate) fn doc_tests(checkout: &Checkout) -> Result<Tally> {
     let mut cargo = checkout.cargo();
-    cargo.args(["test", "--release", "--workspace", "--doc", "--quiet", "--", "--format=pretty"]);
+    cargo.args(["test", PROFILE, "--workspace", "--doc", "--quiet", "--", "--format=pretty"]);
     let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo test --doc")?;
     let mut lines = Vec::new();
     let mut tally = read_tally(&mut child, |line| lines.push(line.to_owned()))?;

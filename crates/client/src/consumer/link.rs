@@ -403,8 +403,8 @@ impl Link {
 
 /// Shares.
 impl Link {
-    pub(super) fn look(&self) -> Use {
-        self.usage.look(self.live())
+    pub(super) fn look(&self, now: Instant) -> Use {
+        self.usage.look(self.live(), now)
     }
 
     pub(super) fn usage(&self) -> &Usage {

@@ -10,7 +10,8 @@
 //! - with more connections than messages to hold, those in use and those that are not take turns.
 //!
 //! A share that grows takes only what is free: neither the sum of RDY nor what is really in flight may exceed
-//! the total because a share moved.
+//! the total because a share moved. So what is taken back here is given there a moment later, when nothing can
+//! come of it any more.
 
 /// What one connection has and does.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +20,7 @@ pub(super) struct Use {
     pub(super) max: u32,
     /// Its RDY as last written.
     pub(super) rdy: u32,
-    /// Messages of it that are held now.
+    /// Messages of it that are held now, or may be on their way under a share that was just taken back.
     pub(super) in_flight: u32,
     /// The most that were held at once lately.
     pub(super) peak: u32,
@@ -52,18 +53,23 @@ pub(super) struct Plan {
 pub(super) fn plan(total: u32, uses: &[Use], turn: usize) -> Plan {
     let shares = shares(total, uses, turn);
     let kept: Vec<u32> = uses.iter().zip(&shares).map(|(usage, share)| usage.rdy.min(*share)).collect();
-    let occupied = |index: usize| kept[index].max(uses[index].in_flight);
+    // What is taken back by this very plan may be used until nsqd has read it.
+    let occupied = |index: usize| uses[index].rdy.max(uses[index].in_flight);
     let mut room =
         total.saturating_sub((0..uses.len()).fold(0, |sum: u32, index| sum.saturating_add(occupied(index))));
+    // The sum of RDY has its own room: what is on its way under a share taken back is not RDY any more.
+    let mut unwritten = total.saturating_sub(kept.iter().fold(0, |sum: u32, rdy| sum.saturating_add(*rdy)));
     let mut growing: Vec<usize> = (0..uses.len()).filter(|index| shares[*index] > kept[*index]).collect();
     // The poorest first: from 0 to 1 is the step that matters most.
     growing.sort_by_key(|index| kept[*index]);
     let mut plan = Plan { rdy: kept.clone(), waiting: false };
     for index in growing {
         // Up to what it holds already a share grows for nothing.
-        let granted = shares[index].saturating_sub(occupied(index)).min(room);
-        room -= granted;
-        plan.rdy[index] = shares[index].min(occupied(index) + granted);
+        let held = occupied(index) - kept[index];
+        let growth = (shares[index] - kept[index]).min(held.saturating_add(room)).min(unwritten);
+        room -= growth.saturating_sub(held);
+        unwritten -= growth;
+        plan.rdy[index] += growth;
         plan.waiting |= plan.rdy[index] < shares[index];
     }
     plan
@@ -166,9 +172,12 @@ mod tests {
     }
 
     #[test]
-    fn the_one_in_use_gets_the_share_of_the_idle_one_at_once() {
-        let plan = plan(80, &[busy(40, 40), busy(40, 0)], 0);
-        assert_eq!(plan, Plan { rdy: vec![79, 1], waiting: false });
+    fn the_one_in_use_gets_the_share_of_the_idle_one_when_nothing_can_come_of_it_any_more() {
+        // nsqd may fill the idle one's share until it has read that it is taken back.
+        let first = plan(80, &[busy(40, 40), busy(40, 0)], 0);
+        assert_eq!(first, Plan { rdy: vec![40, 1], waiting: true });
+        let then = plan(80, &[busy(40, 40), busy(1, 0)], 0);
+        assert_eq!(then, Plan { rdy: vec![79, 1], waiting: false });
     }
 
     #[test]

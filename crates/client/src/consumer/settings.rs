@@ -19,7 +19,7 @@ pub struct ConsumerSettings {
     pub source: Source,
     /// How to talk to each nsqd.
     pub connection: ConnectionSettings,
-    /// Messages held at once over all nsqds, waiting or handed out (80: a concurrency of 64 and a quarter, so
+    /// Messages held at once over all nsqds, waiting or handed out (128: twice a concurrency of 64, so
     /// that a freed permit has its next message at hand).
     pub max_in_flight: u32,
     /// Bytes of bodies held at once over all nsqds (64 MiB). NSQ knows no credit in bytes: it is kept by
@@ -62,7 +62,7 @@ impl ConsumerSettings {
             channel,
             source,
             connection: ConnectionSettings::default(),
-            max_in_flight: 80,
+            max_in_flight: 128,
             in_flight_bytes_max: 64 << 20,
             message_bytes_max: 5 << 20,
             requeue_delay_max: Duration::from_secs(3_600),

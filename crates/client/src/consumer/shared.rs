@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::bytes::BytesBound;
 use super::counters::ConsumerCounters;
@@ -18,6 +18,7 @@ use super::link::{Link, Stage};
 use super::rdy::{self, Use};
 use super::ready::Ready;
 use super::settings::ConsumerSettings;
+use super::usage::ON_ITS_WAY;
 
 /// How often shares are looked at when nothing calls for it.
 const ROUND: Duration = Duration::from_millis(250);
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     turn: Cell<usize>,
     /// A share waits for messages to come free elsewhere.
     share_waits: Cell<bool>,
+    /// Asks for another look at the shares when what is on its way must have arrived.
+    look_again: Notify,
     /// When a stop's grace ends; `None` while there is no stop.
     stops_at: Cell<Option<Instant>>,
     stopping: watch::Sender<bool>,
@@ -67,6 +70,7 @@ impl Shared {
             paused: Cell::new(false),
             turn: Cell::new(0),
             share_waits: Cell::new(false),
+            look_again: Notify::new(),
             stops_at: Cell::new(None),
             stopping: watch::Sender::new(false),
             tasks: watch::Sender::new(0),
@@ -182,10 +186,14 @@ impl Shared {
     pub(super) fn rebalance(&self, anyway: bool) {
         let links = self.links.borrow();
         let flowing: Vec<&Rc<Link>> = links.iter().filter(|link| link.stage() == Stage::Flowing).collect();
-        let uses: Vec<Use> = flowing.iter().map(|link| link.look()).collect();
+        let now = Instant::now();
+        let uses: Vec<Use> = flowing.iter().map(|link| link.look(now)).collect();
         let total = self.total();
         let plan = rdy::plan(total, &uses, self.turn.get());
         self.share_waits.set(plan.waiting);
+        if plan.waiting {
+            self.look_again.notify_one();
+        }
         if !anyway && !rdy::worth_writing(total, &uses, &plan) {
             return;
         }
@@ -200,12 +208,23 @@ impl Shared {
     pub(super) async fn run_rounds(self: Rc<Self>) {
         let mut rounds = interval(ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        for round in 0_u32.. {
+        let mut round = 0_u32;
+        loop {
             tokio::select! {
-                _ = rounds.tick() => self.round(round),
+                _ = rounds.tick() => {
+                    self.round(round);
+                    round = round.wrapping_add(1);
+                }
+                () = self.waited() => self.rebalance(self.share_waits.get()),
                 () = self.stop_begun() => return,
             }
         }
+    }
+
+    /// A share has waited for as long as messages may be on their way.
+    async fn waited(&self) {
+        self.look_again.notified().await;
+        sleep(ON_ITS_WAY).await;
     }
 
     fn round(&self, round: u32) {

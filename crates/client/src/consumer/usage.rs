@@ -2,13 +2,23 @@
 //! may have while the sizes of its messages are being learnt.
 
 use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::bytes::SlowStart;
 use super::rdy::Use;
 
+/// How long messages may still come under a share that was taken back: twice the 25 ms that nsqd is asked to keep its
+/// output for at most.
+pub(super) const ON_ITS_WAY: Duration = Duration::from_millis(50);
+
 #[derive(Debug)]
 pub(super) struct Usage {
     rdy: Cell<u32>,
+    /// The highest RDY that was taken back lately, and until when it counts: nsqd may have sent that much before it read
+    /// the lower one, and it is on its way.
+    lowered: Cell<Option<(u32, Instant)>>,
     max_rdy_count: u32,
     /// Most messages held at once, in this stretch of time and in the one before.
     peak: Cell<u32>,
@@ -22,6 +32,7 @@ impl Usage {
     pub(super) fn new(max_rdy_count: u32, start: u32) -> Usage {
         Usage {
             rdy: Cell::new(0),
+            lowered: Cell::new(None),
             max_rdy_count,
             peak: Cell::new(0),
             peak_before: Cell::new(0),
@@ -36,16 +47,26 @@ impl Usage {
     }
 
     pub(super) fn wrote(&self, rdy: u32) {
-        if rdy > self.rdy.replace(rdy) {
+        let before = self.rdy.replace(rdy);
+        if rdy > before {
             self.asked.set(false);
+        } else if rdy < before {
+            let now = Instant::now();
+            self.lowered.set(Some((self.on_its_way(now).max(before), now + ON_ITS_WAY)));
         }
     }
 
-    pub(super) fn look(&self, in_flight: u32) -> Use {
+    /// What may still come of a share that was taken back.
+    fn on_its_way(&self, now: Instant) -> u32 {
+        self.lowered.get().filter(|(_, until)| now < *until).map_or(0, |(rdy, _)| rdy)
+    }
+
+    /// `in_flight` messages are held now.
+    pub(super) fn look(&self, in_flight: u32, now: Instant) -> Use {
         Use {
             max: self.max_rdy_count.min(self.slow_start.borrow().cap()),
             rdy: self.rdy.get(),
-            in_flight,
+            in_flight: in_flight.max(self.on_its_way(now)),
             peak: self.peak.get().max(self.peak_before.get()),
         }
     }
@@ -102,10 +123,22 @@ mod tests {
         usage.wrote(2);
         assert!(!usage.received(1));
         assert!(usage.received(1), "it has seen as many as it began with");
-        assert_eq!(usage.look(1).max, 4);
+        assert_eq!(usage.look(1, Instant::now()).max, 4);
         let elsewhere = Usage::new(2_500, 2);
         elsewhere.wrote(1);
         assert!(!elsewhere.received(0) && !elsewhere.received(0), "its share was smaller than the bound");
+    }
+
+    #[test]
+    fn a_share_that_was_taken_back_counts_until_it_must_have_arrived() {
+        let usage = Usage::new(2_500, 1_000);
+        usage.wrote(50);
+        usage.wrote(20);
+        let now = Instant::now();
+        assert_eq!(usage.look(7, now).in_flight, 50);
+        assert_eq!(usage.look(7, now + ON_ITS_WAY).in_flight, 7);
+        usage.wrote(10);
+        assert_eq!(usage.look(7, now).in_flight, 50, "the highest one counts");
     }
 
     #[test]
@@ -113,8 +146,8 @@ mod tests {
         let usage = Usage::new(2_500, 1_000);
         usage.received(40);
         usage.forget_peak(3);
-        assert_eq!(usage.look(3).peak, 40);
+        assert_eq!(usage.look(3, Instant::now()).peak, 40);
         usage.forget_peak(0);
-        assert_eq!(usage.look(0).peak, 3);
+        assert_eq!(usage.look(0, Instant::now()).peak, 3);
     }
 }

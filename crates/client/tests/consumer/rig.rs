@@ -23,6 +23,7 @@ pub(crate) fn settings<'a>(nsqds: impl IntoIterator<Item = &'a ScriptedNsqd>) ->
     let nsqds = nsqds.into_iter().map(|nsqd| nsqd.address().to_string()).collect();
     let topic = "events".parse().expect("a name");
     let mut settings = ConsumerSettings::new(topic, "tests".parse().expect("a name"), Source::Nsqds(nsqds));
+    settings.max_in_flight = 80;
     settings.connection.heartbeat_interval = Duration::from_secs(1);
     settings.reconnect_min = 20 * MS;
     settings.reconnect_max = 100 * MS;

@@ -5,13 +5,14 @@ use std::future::pending;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::answer::status_in;
 use super::connection::{Connection, Stop};
 use super::counts::End;
 use super::script::Step;
 use super::transport::Read;
+use crate::alarm::sleep;
 
 /// How long an orderly close waits for the peer's FIN.
 const LINGER: Duration = Duration::from_secs(10);

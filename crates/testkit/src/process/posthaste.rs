@@ -97,7 +97,7 @@ pub(crate) fn wrap(command: &mut Command, program: &str, arguments: &[&str]) {
     *command = wrapped;
 }
 
-/// The path of the binary: `POSTHASTE_BIN`, else `release/posthaste` in the target directory of the running test.
+/// The path of the binary: `POSTHASTE_BIN`, else the one that was built beside the running test, with the same profile.
 ///
 /// # Panics
 /// When it is not there or older than its sources: a test of yesterday's program proves nothing.
@@ -108,10 +108,10 @@ pub fn posthaste_program() -> PathBuf {
     }
     let test = std::env::current_exe().expect("a running test has a path");
     // target/PROFILE/deps/TEST
-    let target = test.ancestors().nth(3).expect("tests are built in target/PROFILE/deps");
-    let path = target.join("release/posthaste");
+    let beside = test.ancestors().nth(2).expect("tests are built in target/PROFILE/deps");
+    let path = beside.join("posthaste");
     let built = std::fs::metadata(&path).and_then(|file| file.modified());
-    let built = built.unwrap_or_else(|_| panic!("no {}: run cargo build --release", path.display()));
+    let built = built.unwrap_or_else(|_| panic!("no {}: build posthaste with this profile", path.display()));
     let crates = ["wire", "client", "delivery", "pipeline", "posthaste"];
     let newest = crates
         .iter()
@@ -119,7 +119,7 @@ pub fn posthaste_program() -> PathBuf {
         .max();
     assert!(
         newest.is_none_or(|newest| newest <= built),
-        "{} is stale: run cargo build --release",
+        "{} is stale: build posthaste with this profile",
         path.display()
     );
     path

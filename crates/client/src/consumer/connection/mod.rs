@@ -115,7 +115,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<DisconnectReason> {
         self.link.attend(cx.waker());
-        let end = self.read(cx).and_then(|()| self.keep_time(cx));
+        let mut end = self.read(cx).and_then(|()| self.keep_time(cx));
+        if let Err(DisconnectReason::Write(_)) = end {
+            // nsqd closes behind an error frame, and a write then fails before the frame was read: it is the reason.
+            if let Err(said @ DisconnectReason::Server(_)) = self.read(cx) {
+                end = Err(said);
+            }
+        }
         self.link.rest();
         match end {
             Ok(()) => Poll::Pending,

@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::sleep;
-use wire::frame::{write_message, write_response};
-use wire::{MessageHead, MessageId};
+use wire::frame::{write_error, write_message, write_response};
+use wire::{ErrorCode, MessageHead, MessageId};
 
 use super::*;
 use crate::consumer::event::Events;
@@ -27,6 +27,9 @@ struct Gate {
     writes: Cell<usize>,
     closed: Cell<bool>,
     waiting: RefCell<Option<std::task::Waker>>,
+    /// The next write fails with a reset, and these bytes have come meanwhile.
+    last_words: RefCell<Option<Vec<u8>>>,
+    unread: RefCell<Vec<u8>>,
 }
 
 impl AsyncRead for Wire {
@@ -35,6 +38,11 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let unread = self.gate.unread.take();
+        if !unread.is_empty() {
+            buf.put_slice(&unread);
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.pipe).poll_read(cx, buf)
     }
 }
@@ -44,6 +52,10 @@ impl AsyncWrite for Wire {
         if self.gate.closed.get() {
             *self.gate.waiting.borrow_mut() = Some(cx.waker().clone());
             return Poll::Pending;
+        }
+        if let Some(words) = self.gate.last_words.take() {
+            *self.gate.unread.borrow_mut() = words;
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         self.gate.writes.set(self.gate.writes.get() + 1);
         Pin::new(&mut self.pipe).poll_write(cx, bytes)
@@ -63,6 +75,7 @@ struct Bench {
     shared: Rc<Shared>,
     far: DuplexStream,
     gate: Rc<Gate>,
+    ended: JoinHandle<Ended>,
 }
 
 impl Bench {
@@ -85,8 +98,8 @@ impl Bench {
         let gate = Rc::<Gate>::default();
         let stream = Wire { pipe: near, gate: Rc::clone(&gate) };
         let connection = Connection::new(&shared, "127.0.0.1:1".into(), stream, negotiated);
-        spawn_local(connection.serve());
-        let mut bench = Bench { shared, far, gate };
+        let ended = spawn_local(connection.serve());
+        let mut bench = Bench { shared, far, gate, ended };
         bench.expect("SUB events tests\n").await;
         let mut ok = Vec::new();
         write_response(&mut ok, b"OK");
@@ -158,6 +171,23 @@ async fn a_touch_that_cannot_leave_extends_nothing() {
             sleep(Duration::from_millis(1)).await;
             bench.expect("TOUCH aaaaaaaaaaaaaaaa\nTOUCH bbbbbbbbbbbbbbbb\n").await;
             assert!(bench.shared.counters.snapshot().balances());
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn an_error_that_came_before_a_write_failed_is_the_reason() {
+    LocalSet::new()
+        .run_until(async {
+            let mut bench = Bench::start().await;
+            let delivery = bench.receive(1).await.pop().expect("one came");
+            let mut error = Vec::new();
+            write_error(&mut error, ErrorCode::Invalid, "RDY count 12 out of range 0-10");
+            *bench.gate.last_words.borrow_mut() = Some(error);
+            assert_eq!(delivery.finish(), Settled::Sent);
+            let ended = bench.ended.await.expect("it ends by itself");
+            let DisconnectReason::Server(error) = ended.reason else { panic!("{:?}", ended.reason) };
+            assert_eq!(error.code, ErrorCode::Invalid);
         })
         .await;
 }

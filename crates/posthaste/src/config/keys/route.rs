@@ -27,7 +27,7 @@ keys! {
         /// Messages held at once, over all lanes: those being posted, and a few more so that a connection that comes free
         /// has its next message at hand.
         max_in_flight: u64 = "--max-in-flight", Kind::Count { min: 1, max: 4_000_000, unit: "messages" },
-            Words("`concurrency` and a quarter more");
+            Words("twice `concurrency`");
         /// Shares of the route that run beside each other, each with connections of its own. One carries tens of
         /// thousands of messages a second; more spread a busy route over several threads.
         lanes: u64 = "--lanes", Kind::Count { min: 1, max: 4096, unit: "lanes" }, Value("1");
