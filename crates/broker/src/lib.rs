@@ -1,0 +1,20 @@
+//! The embedded queue: NSQ's topics and channels kept in a journal, served over NSQ's own TCP and HTTP APIs.
+//!
+//! Everything here runs on one thread: sessions are local tasks, state is behind an `Rc`, and the one other thread
+//! does nothing but sync the log. So there is no lock, and no wake between threads, per message.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`settings`] | every knob, with nsqd's defaults, and the bounds that nsqd lacks |
+//! | [`client`] | what a connection shows of itself in the statistics |
+//! | [`queue`] | topics, channels, in-flight and deferred messages: a state machine over the journal |
+
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod queue;
+pub mod settings;
+
+pub use client::Client;
+pub use queue::Queue;
+pub use settings::Settings;

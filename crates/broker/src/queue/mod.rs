@@ -1,0 +1,223 @@
+//! Topics, channels, in-flight and deferred messages: an event-sourced state machine over the journal.
+//!
+//! Every durable event is a record of the log, and applying the records in order gives the state. A checkpoint is
+//! the encoded state at a position of the log; a start is the newest checkpoint and the records behind it. A
+//! delivery writes nothing.
+//!
+//! # What holds
+//! - A commit is granted only once its records are durable, and no message is handed out before its record is.
+//! - A FIN, REQ or timeout is given to the kernel before the message that takes its place is handed out, and synced
+//!   with the next group commit or 100 ms later.
+//! - A message is named by its record's position in the log, never by counting: a record lost to damage shifts
+//!   nothing.
+//! - Fan-out is a pure function of the records' order, so nothing is logged for it.
+//! - Bodies are not held: a message is read from the log when it is handed out.
+
+mod error;
+mod stats;
+
+use std::future::poll_fn;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use wire::{ChannelName, MessageHead, MessageId, TopicName};
+
+use crate::client::Client;
+use crate::settings::Settings;
+
+pub use error::{AdminError, Bound, CloseError, OpenError, Refused, SettleError, SubscribeError};
+pub use stats::{Change, ChannelStats, QueueCounters, Recovery, TopicStats};
+
+/// What must become durable before something is acknowledged: see [`Queue::committed`]. Commits are granted in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Commit(u64);
+
+/// Changes of topics and channels, in order. Ends with the queue.
+pub type Changes = tokio::sync::mpsc::UnboundedReceiver<Change>;
+
+/// A message handed to a consumer. It is in flight from now on.
+#[derive(Debug, Clone)]
+pub struct Handed {
+    /// Timestamp, attempts (this one included) and id.
+    pub head: MessageHead,
+    /// The message.
+    pub body: Bytes,
+}
+
+/// The queue. Cloning shares it; it never leaves its thread.
+#[derive(Clone)]
+pub struct Queue(Rc<()>);
+
+impl Queue {
+    /// Opens the journal in [`Settings::data_path`] and brings back what it holds.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(fs: Arc<dyn journal::FileSystem>, settings: &Settings) -> Result<(Self, Recovery), OpenError>;
+
+    /// The driver: group commits, timeouts, deferred messages, checkpoints, rewriting, retiring. One local task, for
+    /// the queue's life; ends after [`close`](Self::close). Nothing is ever granted without it.
+    pub async fn run(self);
+
+    /// From now on every publish, creation and deletion is refused as [`Refused::Exiting`]; settling goes on.
+    pub fn refuse_publishes(&self);
+
+    /// Waits for the last group commit, writes a last checkpoint, and ends [`run`](Self::run). Whoever is subscribed
+    /// is told that the channel is closed.
+    ///
+    /// # Errors
+    /// When the last sync failed.
+    pub async fn close(&self) -> Result<(), CloseError>;
+
+    /// Appends messages to a topic, which is created if it lacks. All or nothing. With a `defer` above zero the
+    /// delay of each begins at its fan-out.
+    ///
+    /// Acknowledge only once the commit is granted.
+    ///
+    /// # Errors
+    /// When a bound is met or the journal does not take it; nothing of it is kept then.
+    pub fn publish(&self, topic: &TopicName, bodies: &[Bytes], defer: Duration) -> Result<Commit, Refused>;
+
+    /// Whether a commit was granted, asking for a wake when it is not known yet.
+    pub fn poll_committed(&self, commit: Commit, cx: &mut Context<'_>) -> Poll<Result<(), Refused>>;
+
+    /// Waits until it was.
+    ///
+    /// # Errors
+    /// [`Refused::NotStored`] when its sync failed.
+    pub async fn committed(&self, commit: Commit) -> Result<(), Refused> {
+        poll_fn(|cx| self.poll_committed(commit, cx)).await
+    }
+
+    /// Creates a topic, if it lacks.
+    ///
+    /// # Errors
+    /// When there are too many, or the journal does not take it.
+    pub fn create_topic(&self, topic: &TopicName) -> Result<Commit, AdminError>;
+
+    /// Deletes a topic with everything in it. Who is subscribed is told that the channel is closed.
+    ///
+    /// # Errors
+    /// When there is none, or the journal does not take it.
+    pub fn delete_topic(&self, topic: &TopicName) -> Result<Commit, AdminError>;
+
+    /// Drops what no channel has been given yet, as nsqd does; the channels keep theirs.
+    ///
+    /// # Errors
+    /// As [`delete_topic`](Self::delete_topic).
+    pub fn empty_topic(&self, topic: &TopicName) -> Result<Commit, AdminError>;
+
+    /// Stops or resumes handing the topic's messages to its channels.
+    ///
+    /// # Errors
+    /// As [`delete_topic`](Self::delete_topic).
+    pub fn pause_topic(&self, topic: &TopicName, paused: bool) -> Result<Commit, AdminError>;
+
+    /// Creates a channel, if it lacks. The first one of a topic gets what the topic holds.
+    ///
+    /// # Errors
+    /// When the topic lacks, there are too many, or the journal does not take it.
+    pub fn create_channel(&self, topic: &TopicName, channel: &ChannelName) -> Result<Commit, AdminError>;
+
+    /// Deletes a channel with everything in it. Who is subscribed is told that it is closed.
+    ///
+    /// # Errors
+    /// When topic or channel lack, or the journal does not take it.
+    pub fn delete_channel(&self, topic: &TopicName, channel: &ChannelName) -> Result<Commit, AdminError>;
+
+    /// Drops everything in a channel: ready, in flight (a FIN fails then) and deferred.
+    ///
+    /// # Errors
+    /// As [`delete_channel`](Self::delete_channel).
+    pub fn empty_channel(&self, topic: &TopicName, channel: &ChannelName) -> Result<Commit, AdminError>;
+
+    /// Stops or resumes handing a channel's messages to its consumers.
+    ///
+    /// # Errors
+    /// As [`delete_channel`](Self::delete_channel).
+    pub fn pause_channel(
+        &self,
+        topic: &TopicName,
+        channel: &ChannelName,
+        paused: bool,
+    ) -> Result<Commit, AdminError>;
+
+    /// Lets a topic made while [`Settings::hold_new_topics`] was set fan out: nsqlookupd's channels are there now.
+    /// Without such a topic nothing happens.
+    pub fn open_gate(&self, topic: &TopicName);
+
+    /// Topics whose gate is closed: after a start, those whose gate a crash kept from being opened.
+    pub fn gated_topics(&self) -> Vec<TopicName>;
+
+    /// Subscribes `client`, creating topic and channel if they lack.
+    ///
+    /// # Errors
+    /// When the channel has its consumers, or something could not be created.
+    pub fn subscribe(
+        &self,
+        topic: &TopicName,
+        channel: &ChannelName,
+        client: Rc<Client>,
+    ) -> Result<Subscription, SubscribeError>;
+
+    /// All topics, by name.
+    pub fn topics(&self) -> Vec<TopicName>;
+
+    /// A topic's channels, by name.
+    pub fn channels(&self, topic: &TopicName) -> Option<Vec<ChannelName>>;
+
+    /// nsqd's numbers, topics and channels by name; of one topic or channel when they are given.
+    pub fn stats(&self, topic: Option<&str>, channel: Option<&str>) -> Vec<TopicStats>;
+
+    /// What the queue holds and has done.
+    pub fn counters(&self) -> QueueCounters;
+
+    /// Whether it takes publishes; else why not, for `/ping`'s `NOK - ...`.
+    ///
+    /// # Errors
+    /// The reason, for people.
+    pub fn health(&self) -> Result<(), String>;
+
+    /// Topics and channels as they come and go, from now on.
+    pub fn changes(&self) -> Changes;
+}
+
+/// A consumer of one channel. Dropped, everything in flight to it is requeued at once, and an `#ephemeral` channel
+/// goes with its last one.
+pub struct Subscription {}
+
+impl Subscription {
+    /// RDY: how many messages may be in flight to it. Ignored after [`start_closing`](Self::start_closing).
+    pub fn set_ready(&mut self, count: u32);
+
+    /// The next message. Pending while as many are in flight as may be, the channel is paused, or nothing durable
+    /// waits; `None`: the channel is gone, close the connection.
+    ///
+    /// A caller that takes many in a row must yield now and then: this never makes it.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Handed>>;
+
+    /// FIN.
+    ///
+    /// # Errors
+    /// When it is not in flight to this client.
+    pub fn finish(&mut self, id: MessageId) -> Result<(), SettleError>;
+
+    /// REQ. A delay above [`Settings::max_req_timeout`] is cut to it; zero: ready at once, behind the others.
+    ///
+    /// # Errors
+    /// When it is not in flight to this client.
+    pub fn requeue(&mut self, id: MessageId, delay: Duration) -> Result<(), SettleError>;
+
+    /// TOUCH: the client's timeout begins again, never past [`Settings::max_msg_timeout`] from the delivery.
+    ///
+    /// # Errors
+    /// When it is not in flight to this client.
+    pub fn touch(&mut self, id: MessageId) -> Result<(), SettleError>;
+
+    /// CLS: nothing more is handed out; settling goes on.
+    pub fn start_closing(&mut self);
+}
