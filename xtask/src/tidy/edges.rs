@@ -10,12 +10,15 @@ use super::TreeFile;
 use crate::checkout::{Checkout, output};
 
 /// A crate, and the crates of this workspace that it may use in what it ships.
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("wire", &[]),
-    ("client", &["wire"]),
+    ("compress", &[]),
+    ("client", &["compress", "wire"]),
+    ("journal", &[]),
+    ("broker", &["compress", "journal", "wire"]),
     ("delivery", &[]),
     ("pipeline", &["client", "delivery"]),
-    ("posthaste", &["pipeline", "client", "delivery"]),
+    ("posthaste", &["pipeline", "client", "delivery", "broker"]),
     ("testkit", &["wire"]),
     ("posthaste-bench", &["testkit"]),
     ("xtask", &[]),
