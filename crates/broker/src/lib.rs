@@ -7,14 +7,23 @@
 //! |---|---|
 //! | [`settings`] | every knob, with nsqd's defaults, and the bounds that nsqd lacks |
 //! | [`client`] | what a connection shows of itself in the statistics |
+//! | `shared` | what every connection shares; the list of clients |
+//! | `tcp` | NSQ's TCP protocol: a task for each connection |
+//! | `tls` | certificates, for TCP and HTTPS |
+//! | `outbound` | questions to auth servers and nsqlookupds |
 //! | [`queue`] | topics, channels, in-flight and deferred messages: a state machine over the journal |
 
 #![forbid(unsafe_code)]
 
 pub mod client;
+mod outbound;
 pub mod queue;
 pub mod settings;
+mod shared;
+mod tcp;
+mod tls;
 
 pub use client::Client;
 pub use queue::Queue;
 pub use settings::Settings;
+pub use tls::TlsError;
