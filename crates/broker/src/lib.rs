@@ -11,11 +11,20 @@
 //! | `tcp` | NSQ's TCP protocol: a task for each connection |
 //! | `tls` | certificates, for TCP and HTTPS |
 //! | `outbound` | questions to auth servers and nsqlookupds |
+//! | [`broker`] | the whole: opens, listens, serves, stops; the way in from the own process |
+//! | `http` | NSQ's HTTP API |
+//! | `lookupd` | registration with nsqlookupds, and the channels that they know |
+//! | `advertised`, `options` | what others are told of this node; what changes while it runs |
 //! | [`queue`] | topics, channels, in-flight and deferred messages: a state machine over the journal |
 
 #![forbid(unsafe_code)]
 
+mod advertised;
+pub mod broker;
 pub mod client;
+mod http;
+mod lookupd;
+mod options;
 mod outbound;
 pub mod queue;
 pub mod settings;
@@ -23,6 +32,7 @@ mod shared;
 mod tcp;
 mod tls;
 
+pub use broker::{Broker, ConnectionCounters, Connector, ListenError, StartError};
 pub use client::Client;
 pub use queue::Queue;
 pub use settings::Settings;
