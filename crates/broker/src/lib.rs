@@ -34,6 +34,7 @@ mod tls;
 
 pub use broker::{Broker, ConnectionCounters, Connector, ListenError, StartError};
 pub use client::Client;
+pub use journal::{Disk, FileSystem};
 pub use queue::Queue;
 pub use settings::Settings;
 pub use tls::TlsError;
