@@ -57,9 +57,7 @@ pub(crate) fn server_config(settings: &TlsSettings) -> Result<Arc<ServerConfig>,
     let builder = match settings.client_auth_policy {
         ClientAuthPolicy::Off => builder.with_no_client_auth(),
         ClientAuthPolicy::Require => builder.with_client_cert_verifier(Arc::new(AnyClient(provider))),
-        ClientAuthPolicy::RequireVerify => {
-            builder.with_client_cert_verifier(verifier(settings, &provider)?)
-        }
+        ClientAuthPolicy::RequireVerify => builder.with_client_cert_verifier(verifier(settings, &provider)?),
     };
     let config = builder
         .with_single_cert(chain, key)
@@ -84,7 +82,9 @@ static SINCE_1_2: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 fn versions(oldest: TlsMinVersion) -> &'static [&'static SupportedProtocolVersion] {
     match oldest {
         TlsMinVersion::Tls13 => &SINCE_1_2[..1],
-        TlsMinVersion::Ssl30 | TlsMinVersion::Tls10 | TlsMinVersion::Tls11 | TlsMinVersion::Tls12 => &SINCE_1_2,
+        TlsMinVersion::Ssl30 | TlsMinVersion::Tls10 | TlsMinVersion::Tls11 | TlsMinVersion::Tls12 => {
+            &SINCE_1_2
+        }
     }
 }
 
@@ -108,9 +108,7 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     match file {
         Some(file) => {
             for certificate in certificates(file)? {
-                roots
-                    .add(certificate)
-                    .map_err(|source| TlsError::Unfit { file: file.to_owned(), source })?;
+                roots.add(certificate).map_err(|source| TlsError::Unfit { file: file.to_owned(), source })?;
             }
         }
         None => {

@@ -5,7 +5,6 @@
 mod connect;
 mod get;
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ pub(crate) struct Outbound {
     /// To the end of the answer: nsqd's `--http-client-request-timeout`.
     request_timeout: Duration,
     /// `None` where nobody is ever asked: reading the system's roots takes its time.
-    tls: Option<Rc<Arc<ClientConfig>>>,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl Outbound {
@@ -34,7 +33,7 @@ impl Outbound {
         let nobody = settings.auth_http_addresses.is_empty() && settings.lookupd_tcp_addresses.is_empty();
         let tls = match nobody {
             true => None,
-            false => Some(Rc::new(tls::client_config(settings.tls.as_ref())?)),
+            false => Some(tls::client_config(settings.tls.as_ref())?),
         };
         Ok(Self {
             connect_timeout: settings.http_client_connect_timeout,
