@@ -3,6 +3,9 @@
 /// Never a smaller segment than this, however small the file system is.
 pub(crate) const SEGMENT_BYTES_MIN: u32 = 64 * 1024;
 
+/// Positions count bytes in 32 bits, and a segment may outgrow its size by one record.
+pub(crate) const BYTES_MAX: u32 = 1 << 30;
+
 /// A segment may take this share of the file system: what cannot be given back yet stays small against the whole.
 const SEGMENT_SHARE: u64 = 16;
 
@@ -15,7 +18,7 @@ pub struct Settings {
     /// Bytes at which a segment is sealed and the next one begun; at most 1/16 of the file system, at least 64 KiB.
     /// A record larger than that gets a segment of its own. Default 8 MiB.
     pub segment_bytes: u32,
-    /// Largest record, in bytes without its head. Default 64 MiB.
+    /// Largest record, in bytes without its head; at most 1 GiB. Default 64 MiB.
     pub record_bytes_max: u32,
     /// Recently appended bytes that are kept in memory, so that who reads soon after the append does not ask the
     /// kernel. Default 4 MiB.
@@ -40,7 +43,7 @@ impl Settings {
     /// The segment's size on a file system of `total` bytes.
     pub(crate) fn segment_bytes_on(&self, total: u64) -> u32 {
         let share = u32::try_from(total / SEGMENT_SHARE).unwrap_or(u32::MAX);
-        self.segment_bytes.min(share).max(SEGMENT_BYTES_MIN)
+        self.segment_bytes.min(share).clamp(SEGMENT_BYTES_MIN, BYTES_MAX)
     }
 
     /// The reserve on a file system of `total` bytes.
