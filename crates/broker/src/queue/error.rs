@@ -2,24 +2,22 @@
 
 use std::path::PathBuf;
 
-use crate::settings::Settings;
-
 /// Which bound a publish or a creation met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
-    /// [`Settings::topic_messages_max`].
+    /// [`crate::Settings::topic_messages_max`].
     TopicMessages,
-    /// [`Settings::topic_bytes_max`].
+    /// [`crate::Settings::topic_bytes_max`].
     TopicBytes,
-    /// [`Settings::messages_max`].
+    /// [`crate::Settings::messages_max`].
     Messages,
-    /// [`Settings::bytes_max`].
+    /// [`crate::Settings::bytes_max`].
     Bytes,
-    /// [`Settings::topics_max`].
+    /// [`crate::Settings::topics_max`].
     Topics,
-    /// [`Settings::topic_channels_max`].
+    /// [`crate::Settings::topic_channels_max`].
     Channels,
-    /// [`Settings::disk_reserve_bytes`]: what is free on the disk is kept for finishing and rewriting.
+    /// [`crate::Settings::disk_reserve_bytes`]: what is free on the disk is kept for finishing and rewriting.
     DiskReserve,
 }
 
@@ -83,7 +81,7 @@ pub enum AdminError {
 /// Why a SUB failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubscribeError {
-    /// [`Settings::max_channel_consumers`].
+    /// [`crate::Settings::max_channel_consumers`].
     #[error("channel consumers for {topic}:{channel} exceeds limit of {limit}")]
     TooManyConsumers {
         /// The topic.
