@@ -26,7 +26,7 @@
 //! | `snapshot`, `open` | the state as a checkpoint's bytes; a start | |
 //! | `commits` | who waits for which sync | pure |
 //! | `core` | state and journal together, and what happens when the disk fails | |
-//! | `publish`, `admin`, `deliver`, `report` | what clients ask for | |
+//! | `publish`, `admin`, `deliver`, `report`, `import` | what clients ask for | |
 //! | `driver`, `rewrite`, `elsewhere`, `clock` | what happens by itself | |
 //!
 //! # Rejected
@@ -49,6 +49,7 @@ mod error;
 mod fan_out;
 mod fifo;
 mod held;
+mod import;
 mod index;
 mod moves;
 mod open;
@@ -84,6 +85,7 @@ use crate::client::Client;
 use crate::settings::Settings;
 
 pub use error::{AdminError, Bound, CloseError, OpenError, Refused, SettleError, SubscribeError};
+pub use import::ImportedMessage;
 pub use stats::{Change, ChannelStats, QueueCounters, Recovery, TopicStats};
 
 /// What must become durable before something is acknowledged: see [`Queue::committed`]. Commits are granted in order.
@@ -167,6 +169,20 @@ impl Queue {
     /// When a bound is met or the journal does not take it; nothing of it is kept then.
     pub fn publish(&self, topic: &TopicName, bodies: &[Bytes], defer: Duration) -> Result<Commit, Refused> {
         self.0.borrow_mut().publish(topic, bodies, defer)
+    }
+
+    /// Appends messages of another queue, their timestamps and attempts kept: to one channel alone, or, without one, to
+    /// the topic, from where every channel gets them. Before anybody subscribes.
+    ///
+    /// # Errors
+    /// When topic or channel lack, a bound is met, or the journal does not take it.
+    pub fn import(
+        &self,
+        topic: &TopicName,
+        channel: Option<&ChannelName>,
+        messages: &[ImportedMessage],
+    ) -> Result<Commit, AdminError> {
+        self.0.borrow_mut().import(topic, channel, messages)
     }
 
     /// Whether a commit was granted, asking for a wake when it is not known yet.

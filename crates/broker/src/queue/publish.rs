@@ -72,7 +72,11 @@ impl Core {
     }
 
     /// The next message's head.
-    fn message<'a>(&mut self, topic: &'a TopicName, defer_ms: u64) -> Result<MessageRecord<'a>, Refused> {
+    pub(super) fn message<'a>(
+        &mut self,
+        topic: &'a TopicName,
+        defer_ms: u64,
+    ) -> Result<MessageRecord<'a>, Refused> {
         if self.state.next_id >= self.state.ids_end {
             let end = self.state.next_id + IDS_RESERVED;
             self.log(&Record::IdsReserved { end }, Class::Ordinary)?;
@@ -101,7 +105,7 @@ impl Core {
         Ok(number)
     }
 
-    fn check_bounds(&mut self, topic: &TopicName, bodies: &[Bytes]) -> Result<(), Refused> {
+    pub(super) fn check_bounds(&mut self, topic: &TopicName, bodies: &[Bytes]) -> Result<(), Refused> {
         let limit = self.settings.max_msg_size;
         if let Some(body) = bodies.iter().find(|body| body.len() as u64 > limit) {
             return Err(Refused::TooLarge { bytes: body.len() as u64, limit });
