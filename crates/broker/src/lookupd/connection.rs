@@ -102,7 +102,7 @@ impl Connection {
     /// Says a command that is answered with `OK`.
     pub(super) async fn command(&mut self, command: &[u8]) -> Result<(), PeerError> {
         let answer = self.exchange(command).await?;
-        if answer == &b"OK"[..] { Ok(()) } else { Err(refused(command, &answer)) }
+        if answer == b"OK"[..] { Ok(()) } else { Err(refused(command, &answer)) }
     }
 
     /// Waits for the other side to say something unasked, which can only be its end.

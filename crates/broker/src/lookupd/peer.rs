@@ -46,8 +46,8 @@ impl Peer {
 
     /// Where its HTTP API is, once it is known or the first dial has failed.
     pub(super) async fn http_address(&self) -> Option<String> {
-        // The sender is in `self`: it cannot go.
-        let _tried = self.tried.subscribe().wait_for(|tried| *tried).await;
+        let mut tried = self.tried.subscribe();
+        tried.wait_for(|tried| *tried).await.ok()?;
         self.http.borrow().clone()
     }
 

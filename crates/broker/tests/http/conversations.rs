@@ -33,7 +33,7 @@ fn paths_and_methods() {
     let mut requests = Vec::new();
     for target in [
         "/ping", "/", "/nope", "/ping/", "/PING", "//ping", "/p%69ng", "/config", "/config/", "/config/a/b", "/stats/", "/topic/create/",
-        "/ping/?a=b", "/ping/?a=%22<>'&c", "/../ping", "/topic", "/pub",
+        "/ping/?a=b", "/ping/?a=%22'&c", "/../ping", "/topic", "/pub",
     ] {
         for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"] {
             // With an empty body: Go would not say that it closes otherwise.
@@ -115,7 +115,7 @@ fn publishing_counted_messages() {
         &binary(&[b""]),
         &binary(&[&[b'x'; 1_001]]),
         &[&binary(&[b"x"])[..], b"trailing"].concat(),
-        &binary(&[&[b'x'; 1_000]; 5]),
+        &binary(&[&[b'x'; 1_000][..]; 5]),
         &short[..short.len() - 2],
         &short[..6],
     ];

@@ -25,6 +25,13 @@ fn table() -> Vec<Difference> {
         ("a disk queue's option", get("/config/max_bytes_per_file"), (200, "104857600"), unknown, "likewise"),
         ("no HTTP", b"XXX\r\n\r\n".to_vec(), (400, "400 Bad Request"), (400, ""), "hyper gives no reason"),
         (
+            "a target that is no URI",
+            get("/ping?<>"),
+            (200, "OK"),
+            (400, ""),
+            "hyper takes only what RFC 3986 allows",
+        ),
+        (
             "a counted body in chunks beyond the limit",
             chunked_beyond_the_limit(),
             (200, "OK"),

@@ -51,7 +51,8 @@ impl Served {
         let (report, started) = sync_channel(1);
         let (orders, mut ordered) = mpsc::channel(1);
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             tokio::task::LocalSet::new().block_on(&runtime, async {
                 let broker = Broker::start(settings, Arc::new(journal::Disk)).await.expect("it starts");
                 let https = broker.https_address().map(ToString::to_string);
