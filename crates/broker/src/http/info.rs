@@ -25,9 +25,9 @@ struct Info<'a> {
 impl Api {
     /// `GET /ping`: whether publishes are taken.
     pub(super) fn ping(&self) -> Result<Said, Rejected> {
-        match self.broker.queue.health() {
-            Ok(()) => Ok(Said::OK()),
-            Err(_) => {
+        match self.sick() {
+            None => Ok(Said::OK()),
+            Some(_) => {
                 Err(Rejected { status: StatusCode::INTERNAL_SERVER_ERROR, code: self.health().into() })
             }
         }
@@ -35,10 +35,25 @@ impl Api {
 
     /// `OK`, or `NOK - ` and why.
     pub(super) fn health(&self) -> String {
-        match self.broker.queue.health() {
-            Ok(()) => "OK".to_owned(),
-            Err(reason) => format!("NOK - {reason}"),
+        self.sick().map_or_else(|| "OK".to_owned(), |reason| format!("NOK - {reason}"))
+    }
+
+    /// Why a publish would be refused now, whatever its topic: the disk, or the bounds on all topics together. As full counts also what has no room for
+    /// the largest message.
+    fn sick(&self) -> Option<String> {
+        if let Err(reason) = self.broker.queue.health() {
+            return Some(reason);
         }
+        let settings = &self.broker.settings;
+        let held = self.broker.queue.counters();
+        if held.messages >= settings.messages_max {
+            return Some(format!(
+                "the queue is full: {} messages of {}",
+                held.messages, settings.messages_max
+            ));
+        }
+        let full = held.bytes.saturating_add(settings.max_msg_size) > settings.bytes_max;
+        full.then(|| format!("the queue is full: {} bytes of {}", held.bytes, settings.bytes_max))
     }
 
     /// `GET /info`.

@@ -191,7 +191,8 @@ mod tests {
             assert_eq!(counted(&Bytes::copy_from_slice(body), &settings()), Err(BAD_BODY), "{body:?}");
         }
         let short = binary(&[b"abc"]);
-        for body in [binary(&[b""]), binary(&[&[b'x'; 11]]), short.slice(..short.len() - 1), short.slice(..6)] {
+        for body in [binary(&[b""]), binary(&[&[b'x'; 11]]), short.slice(..short.len() - 1), short.slice(..6)]
+        {
             assert_eq!(counted(&body, &settings()), Err(BAD_MESSAGE), "{body:?}");
         }
     }

@@ -17,7 +17,8 @@ impl Query {
         for part in text.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
             let semicolon = part.contains(';');
-            let (Some(key), Some(value), false) = (decoded(key, true), decoded(value, true), semicolon) else {
+            let (Some(key), Some(value), false) = (decoded(key, true), decoded(value, true), semicolon)
+            else {
                 return Err(INVALID_REQUEST);
             };
             pairs.push((key, value));

@@ -75,7 +75,9 @@ fn route(path: &str) -> Option<(Route, &'static str)> {
             match first {
                 "topic" => (Route::Topic(change(last)?), POST),
                 "channel" => (Route::Channel(change(last)?), POST),
-                "config" if !last.is_empty() && !last.contains('/') => (Route::Config(last.to_owned()), GET_PUT),
+                "config" if !last.is_empty() && !last.contains('/') => {
+                    (Route::Config(last.to_owned()), GET_PUT)
+                }
                 _ => return None,
             }
         }
@@ -144,7 +146,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_nowhere() {
-        for path in ["/", "/nope", "/config", "/config/", "/config/a/b", "/topic/x", "/topic", "/debug/pprof/"] {
+        for path in
+            ["/", "/nope", "/config", "/config/", "/config/a/b", "/topic/x", "/topic", "/debug/pprof/"]
+        {
             assert_eq!(find(&Method::GET, path), Way::Nowhere, "{path}");
         }
     }

@@ -142,7 +142,8 @@ mod tests {
     #[test]
     fn an_nsqlookupd_is_found_where_it_says() {
         let found = |json: &str| serde_json::from_str::<PeerInfo>(json).unwrap().http_address();
-        let full = r#"{"tcp_port":4160,"http_port":4161,"version":"1.3.0","broadcast_address":"a","hostname":"b"}"#;
+        let full =
+            r#"{"tcp_port":4160,"http_port":4161,"version":"1.3.0","broadcast_address":"a","hostname":"b"}"#;
         assert_eq!(found(full).as_deref(), Some("a:4161"));
         assert_eq!(found(r#"{"http_port":4161,"broadcast_address":"::1"}"#).as_deref(), Some("[::1]:4161"));
         assert_eq!(found("{}"), None);

@@ -69,6 +69,7 @@ pub(crate) async fn run(broker: Rc<BrokerShared>, options: Rc<Options>, advertis
     let peers = Peers::default();
     let set_peers = || {
         let addresses = options.lookupd_tcp_addresses().unwrap_or_default();
+        broker.queue.set_hold_new_topics(!addresses.is_empty());
         peers.set(&addresses, &broker, &advertised);
     };
     set_peers();

@@ -274,6 +274,12 @@ impl Queue {
         self.0.borrow_mut().open_gate(topic).ok();
     }
 
+    /// From now on new topics have a gate, or none, whatever [`Settings::hold_new_topics`] says: nsqlookupds may come and go
+    /// while the broker runs.
+    pub fn set_hold_new_topics(&self, hold: bool) {
+        self.0.borrow_mut().settings.hold_new_topics = hold;
+    }
+
     /// Topics whose gate is closed: after a start, those whose gate a crash kept from being opened.
     pub fn gated_topics(&self) -> Vec<TopicName> {
         self.0.borrow().gated_topics()

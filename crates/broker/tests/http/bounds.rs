@@ -56,7 +56,8 @@ fn connections_beyond_the_bound_are_closed_at_once() {
 fn a_body_that_stands_still_does_not_hold_up_others() {
     let broker = Served::start(settings());
     let mut slow = TcpStream::connect(broker.http()).expect("it listens");
-    slow.write_all(b"POST /pub?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf").expect("it reads");
+    slow.write_all(b"POST /pub?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
+        .expect("it reads");
     do_post(broker.http(), "/pub?topic=t", b"whole");
     drop(slow);
     do_post(broker.http(), "/pub?topic=t", b"whole");
@@ -69,7 +70,9 @@ fn one_connection_carries_many_requests_and_waits_for_a_100() {
     let mut stream = TcpStream::connect(broker.http()).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket option");
     for _ in 0..3 {
-        stream.write_all(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\nGET /ping HTTP/1.1\r\nHost: x\r\n\r\n").expect("it reads");
+        stream
+            .write_all(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\nGET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+            .expect("it reads");
         assert_eq!(read_answer_exactly(&mut stream), "OK");
         assert_eq!(read_answer_exactly(&mut stream), "OK");
     }

@@ -150,7 +150,8 @@ fn nsqlookupds_can_be_put() {
     do_post(broker.http(), "/topic/create?topic=t", b"");
     let put = |lookupd: &Nsqlookupd| {
         let body = format!(r#"["{}"]"#, lookupd.tcp_address());
-        let answer = exchange(broker.http(), &request("PUT", "/config/nsqlookupd_tcp_addresses", body.as_bytes()));
+        let answer =
+            exchange(broker.http(), &request("PUT", "/config/nsqlookupd_tcp_addresses", body.as_bytes()));
         assert_eq!((answer.code(), answer.body), (200, body));
     };
     put(&lookupds[0]);

@@ -32,8 +32,23 @@ fn bare(method: &str, target: &str) -> Vec<u8> {
 fn paths_and_methods() {
     let mut requests = Vec::new();
     for target in [
-        "/ping", "/", "/nope", "/ping/", "/PING", "//ping", "/p%69ng", "/config", "/config/", "/config/a/b", "/stats/", "/topic/create/",
-        "/ping/?a=b", "/ping/?a=%22'&c", "/../ping", "/topic", "/pub",
+        "/ping",
+        "/",
+        "/nope",
+        "/ping/",
+        "/PING",
+        "//ping",
+        "/p%69ng",
+        "/config",
+        "/config/",
+        "/config/a/b",
+        "/stats/",
+        "/topic/create/",
+        "/ping/?a=b",
+        "/ping/?a=%22'&c",
+        "/../ping",
+        "/topic",
+        "/pub",
     ] {
         for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"] {
             // With an empty body: Go would not say that it closes otherwise.
@@ -54,11 +69,29 @@ fn paths_and_methods() {
 fn publishing_one() {
     let mut requests = posts(
         &[
-            "/pub", "/pub?topic=", "/pub?topic=a%20b", "/pub?topic=a+b", "/pub?topic=t", "/pub?topic=t%23ephemeral", "/pub?topic=%zz",
-            "/pub?topic=a;b", "/pub?a;b&topic=t", "/pub?topic=t&topic=a%20b", "/pub?=&&topic=t", "/pub?to%70ic=t",
-            "/pub?topic=t&defer=", "/pub?topic=t&defer=-1", "/pub?topic=t&defer=0", "/pub?topic=t&defer=3600000",
-            "/pub?topic=t&defer=3600001", "/pub?topic=t&defer=%2b5", "/pub?topic=t&defer=1.5", "/pub?topic=t&defer=x",
-            "/pub?topic=t&defer=99999999999999999999", "/pub?topic=made&defer=x", "/channel/create?topic=made&channel=c",
+            "/pub",
+            "/pub?topic=",
+            "/pub?topic=a%20b",
+            "/pub?topic=a+b",
+            "/pub?topic=t",
+            "/pub?topic=t%23ephemeral",
+            "/pub?topic=%zz",
+            "/pub?topic=a;b",
+            "/pub?a;b&topic=t",
+            "/pub?topic=t&topic=a%20b",
+            "/pub?=&&topic=t",
+            "/pub?to%70ic=t",
+            "/pub?topic=t&defer=",
+            "/pub?topic=t&defer=-1",
+            "/pub?topic=t&defer=0",
+            "/pub?topic=t&defer=3600000",
+            "/pub?topic=t&defer=3600001",
+            "/pub?topic=t&defer=%2b5",
+            "/pub?topic=t&defer=1.5",
+            "/pub?topic=t&defer=x",
+            "/pub?topic=t&defer=99999999999999999999",
+            "/pub?topic=made&defer=x",
+            "/channel/create?topic=made&channel=c",
         ],
         b"x",
     );
@@ -87,8 +120,18 @@ fn publishing_lines() {
     let mut requests = Vec::new();
     let long = |length: usize| "x".repeat(length);
     for body in [
-        String::new(), "a".into(), "a\n".into(), "a\n\nb\n".into(), "\n".into(), "a\nb".into(), long(1_000) + "\n", long(1_001) + "\n",
-        long(1_001), "ab\n".repeat(1_666) + "ab", "ab\n".repeat(1_667), long(1_001) + "\n" + &"ab\n".repeat(1_667),
+        String::new(),
+        "a".into(),
+        "a\n".into(),
+        "a\n\nb\n".into(),
+        "\n".into(),
+        "a\nb".into(),
+        long(1_000) + "\n",
+        long(1_001) + "\n",
+        long(1_001),
+        "ab\n".repeat(1_666) + "ab",
+        "ab\n".repeat(1_667),
+        long(1_001) + "\n" + &"ab\n".repeat(1_667),
     ] {
         requests.extend(posts(&["/mpub?topic=m"], body.as_bytes()));
     }
@@ -132,8 +175,16 @@ fn topics_and_channels() {
         for what in ["topic", "channel"] {
             for change in ["pause", "unpause", "empty", "delete", "create"] {
                 for query in [
-                    "", "?topic=", "?topic=a%20b", "?topic=absent&channel=c", "?topic=absent&channel=", "?topic=absent&channel=a%20b",
-                    "?%zz", "?topic=t", "?topic=t&channel=absent", "?topic=t&channel=c",
+                    "",
+                    "?topic=",
+                    "?topic=a%20b",
+                    "?topic=absent&channel=c",
+                    "?topic=absent&channel=",
+                    "?topic=absent&channel=a%20b",
+                    "?%zz",
+                    "?topic=t",
+                    "?topic=t&channel=absent",
+                    "?topic=t&channel=c",
                 ] {
                     if change == "create" && query.contains("absent&") && what == "topic" {
                         continue;
@@ -149,12 +200,40 @@ fn topics_and_channels() {
 #[test]
 fn options_that_mean_something_here() {
     let mut requests: Vec<_> = [
-        "nsqlookupd_tcp_addresses", "log_level", "broadcast_address", "auth_http_addresses", "http_client_connect_timeout",
-        "http_client_request_timeout", "mem_queue_size", "msg_timeout", "max_msg_timeout", "max_msg_size", "max_body_size",
-        "max_req_timeout", "max_heartbeat_interval", "max_rdy_count", "max_output_buffer_size", "max_output_buffer_timeout",
-        "min_output_buffer_timeout", "output_buffer_timeout", "max_channel_consumers", "tls_cert", "tls_key",
-        "tls_client_auth_policy", "tls_root_ca_file", "tls_required", "tls_min_version", "deflate", "max_deflate_level", "snappy",
-        "nope", "LOG_LEVEL", "queue_scan_interval", "client_timeout", "lookupd_tcp_address", "node_id",
+        "nsqlookupd_tcp_addresses",
+        "log_level",
+        "broadcast_address",
+        "auth_http_addresses",
+        "http_client_connect_timeout",
+        "http_client_request_timeout",
+        "mem_queue_size",
+        "msg_timeout",
+        "max_msg_timeout",
+        "max_msg_size",
+        "max_body_size",
+        "max_req_timeout",
+        "max_heartbeat_interval",
+        "max_rdy_count",
+        "max_output_buffer_size",
+        "max_output_buffer_timeout",
+        "min_output_buffer_timeout",
+        "output_buffer_timeout",
+        "max_channel_consumers",
+        "tls_cert",
+        "tls_key",
+        "tls_client_auth_policy",
+        "tls_root_ca_file",
+        "tls_required",
+        "tls_min_version",
+        "deflate",
+        "max_deflate_level",
+        "snappy",
+        "nope",
+        "LOG_LEVEL",
+        "queue_scan_interval",
+        "client_timeout",
+        "lookupd_tcp_address",
+        "node_id",
     ]
     .iter()
     .map(|option| bare("GET", &format!("/config/{option}")))
@@ -166,7 +245,9 @@ fn options_that_mean_something_here() {
     for level in ["debug", "DEBUG", "error", "nope", "", "1", &"x".repeat(1_001), "warn", "fatal", "info"] {
         put("log_level", level.as_bytes());
     }
-    for addresses in ["[]", "null", "x", "\"a\"", "[1]", " [ ] ", "[] x", "[\"a\",1]", "[\"127.0.0.1:1\"]", "[]"] {
+    for addresses in
+        ["[]", "null", "x", "\"a\"", "[1]", " [ ] ", "[] x", "[\"a\",1]", "[\"127.0.0.1:1\"]", "[]"]
+    {
         put("nsqlookupd_tcp_addresses", addresses.as_bytes());
     }
     put("msg_timeout", b"5");

@@ -21,7 +21,13 @@ fn table() -> Vec<Difference> {
             nowhere,
             "Go's own insides; nsqd does it, then fails",
         ),
-        ("an option without meaning", get("/config/sync_every"), (200, "2500"), unknown, "its default would be a lie"),
+        (
+            "an option without meaning",
+            get("/config/sync_every"),
+            (200, "2500"),
+            unknown,
+            "its default would be a lie",
+        ),
         ("a disk queue's option", get("/config/max_bytes_per_file"), (200, "104857600"), unknown, "likewise"),
         ("no HTTP", b"XXX\r\n\r\n".to_vec(), (400, "400 Bad Request"), (400, ""), "hyper gives no reason"),
         (

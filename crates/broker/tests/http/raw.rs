@@ -42,7 +42,8 @@ pub(crate) fn read_answer(stream: &mut impl Read, head: bool) -> Answer {
     let text = String::from_utf8(bytes[..end].to_vec()).expect("a head in ASCII");
     let mut lines = text.split("\r\n");
     let status = lines.next().and_then(|line| line.split_once(' ')).expect("a status line").1.to_owned();
-    let mut fields: Vec<String> = lines.filter(|line| !line.starts_with("Date:")).map(str::to_owned).collect();
+    let mut fields: Vec<String> =
+        lines.filter(|line| !line.starts_with("Date:")).map(str::to_owned).collect();
     fields.sort();
     let length = fields.iter().find_map(|field| field.strip_prefix("Content-Length: "));
     let length = length.map(|length| length.parse::<usize>().expect("a length"));

@@ -43,25 +43,51 @@ fn same(steps: &[&str]) {
 #[test]
 fn published_before_any_channel() {
     same(&[
-        "/pub?topic=t", "/pub?topic=t", "/channel/create?topic=t&channel=a", "/channel/create?topic=t&channel=b", "/pub?topic=t",
-        "/topic/empty?topic=t", "/channel/empty?topic=t&channel=a", "/pub?topic=t",
+        "/pub?topic=t",
+        "/pub?topic=t",
+        "/channel/create?topic=t&channel=a",
+        "/channel/create?topic=t&channel=b",
+        "/pub?topic=t",
+        "/topic/empty?topic=t",
+        "/channel/empty?topic=t&channel=a",
+        "/pub?topic=t",
     ]);
 }
 
 #[test]
 fn published_during_a_pause_of_the_topic() {
     same(&[
-        "/topic/create?topic=t", "/topic/pause?topic=t", "/pub?topic=t", "/pub?topic=t", "/channel/create?topic=t&channel=a",
-        "/channel/create?topic=t&channel=b", "/pub?topic=t", "/topic/unpause?topic=t", "/pub?topic=t", "/topic/pause?topic=t",
-        "/pub?topic=t", "/topic/empty?topic=t", "/pub?topic=t", "/topic/unpause?topic=t", "/channel/empty?topic=t&channel=b",
+        "/topic/create?topic=t",
+        "/topic/pause?topic=t",
+        "/pub?topic=t",
+        "/pub?topic=t",
+        "/channel/create?topic=t&channel=a",
+        "/channel/create?topic=t&channel=b",
+        "/pub?topic=t",
+        "/topic/unpause?topic=t",
+        "/pub?topic=t",
+        "/topic/pause?topic=t",
+        "/pub?topic=t",
+        "/topic/empty?topic=t",
+        "/pub?topic=t",
+        "/topic/unpause?topic=t",
+        "/channel/empty?topic=t&channel=b",
     ]);
 }
 
 #[test]
 fn the_last_channel_goes_and_another_comes() {
     same(&[
-        "/pub?topic=t", "/channel/create?topic=t&channel=a", "/channel/delete?topic=t&channel=a", "/pub?topic=t", "/pub?topic=t",
-        "/topic/pause?topic=t", "/channel/create?topic=t&channel=b", "/topic/unpause?topic=t", "/topic/delete?topic=t",
-        "/topic/create?topic=t", "/pub?topic=t",
+        "/pub?topic=t",
+        "/channel/create?topic=t&channel=a",
+        "/channel/delete?topic=t&channel=a",
+        "/pub?topic=t",
+        "/pub?topic=t",
+        "/topic/pause?topic=t",
+        "/channel/create?topic=t&channel=b",
+        "/topic/unpause?topic=t",
+        "/topic/delete?topic=t",
+        "/topic/create?topic=t",
+        "/pub?topic=t",
     ]);
 }

@@ -11,16 +11,30 @@ use crate::served::{Served, settings};
 
 /// What can never be the same: times, ports, memory, and which program it is.
 const OWN: [&str; 14] = [
-    "start_time", "connect_ts", "remote_address", "tcp_port", "http_port", "heap_objects", "heap_idle_bytes", "heap_in_use_bytes",
-    "heap_released_bytes", "gc_pause_usec_100", "gc_pause_usec_99", "gc_pause_usec_95", "next_gc_bytes", "gc_total_runs",
+    "start_time",
+    "connect_ts",
+    "remote_address",
+    "tcp_port",
+    "http_port",
+    "heap_objects",
+    "heap_idle_bytes",
+    "heap_in_use_bytes",
+    "heap_released_bytes",
+    "gc_pause_usec_100",
+    "gc_pause_usec_99",
+    "gc_pause_usec_95",
+    "next_gc_bytes",
+    "gc_total_runs",
 ];
 
 /// `text` with the values of those fields left out.
 fn blanked(text: &str) -> String {
     let mut rest = text;
     let mut blanked = String::new();
-    while let Some((key, at)) =
-        OWN.iter().filter_map(|key| rest.find(&format!("\"{key}\":")).map(|at| (key, at))).min_by_key(|found| found.1)
+    while let Some((key, at)) = OWN
+        .iter()
+        .filter_map(|key| rest.find(&format!("\"{key}\":")).map(|at| (key, at)))
+        .min_by_key(|found| found.1)
     {
         let value = at + key.len() + 3;
         blanked += &rest[..value];
@@ -121,8 +135,18 @@ impl Both {
     #[track_caller]
     fn same_stats(&self) {
         for query in [
-            "", "&topic=t", "&topic=t&channel=c", "&topic=t&channel=absent", "&topic=absent", "&topic=absent&channel=c", "&channel=c",
-            "&include_clients=false", "&include_clients=0&include_mem=0", "&include_mem=false", "&include_clients=maybe", "&topic=a%20b",
+            "",
+            "&topic=t",
+            "&topic=t&channel=c",
+            "&topic=t&channel=absent",
+            "&topic=absent",
+            "&topic=absent&channel=c",
+            "&channel=c",
+            "&include_clients=false",
+            "&include_clients=0&include_mem=0",
+            "&include_mem=false",
+            "&include_clients=maybe",
+            "&topic=a%20b",
         ] {
             self.same(&format!("/stats?format=json{query}"), blanked);
             self.same(&format!("/stats?format=text{query}"), blanked_text);

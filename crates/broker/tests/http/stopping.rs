@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::nsq::NsqClient;
-use crate::raw::{do_post, get};
+use crate::raw::{do_post, get, read_answer};
 use crate::served::{Served, settings};
 
 #[test]
@@ -23,14 +23,18 @@ fn a_stop_closes_every_connection_soon_and_keeps_everything() {
     consumer.subscribe("t", "c");
     let mut idle = TcpStream::connect(http).expect("it listens");
     idle.write_all(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n").expect("it reads");
+    assert_eq!(read_answer(&mut idle, false).body, "OK");
     let begun = Instant::now();
     let files = broker.stop();
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert!(producer.is_at_end() && consumer.is_at_end());
-    idle.read_to_end(&mut Vec::new()).expect("its end");
+    assert_eq!(idle.read(&mut [0]).expect("its end"), 0);
     let again = Served::in_directory(settings(), files);
     let stats = get(again.http(), "/stats?format=json&include_mem=false").body;
-    assert!(stats.contains(r#""channel_name":"c","depth":3,"#) && stats.contains(r#""paused":true"#), "{stats}");
+    assert!(
+        stats.contains(r#""channel_name":"c","depth":3,"#) && stats.contains(r#""paused":true"#),
+        "{stats}"
+    );
 }
 
 #[test]
@@ -56,7 +60,8 @@ fn pipes_lead_to_the_same_queue_from_another_thread() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let said = runtime.block_on(async {
         let mut http = connector.connect_http();
-        let request = b"POST /pub?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx";
+        let request =
+            b"POST /pub?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx";
         http.write_all(request).await.expect("it reads");
         let mut answer = String::new();
         http.read_to_string(&mut answer).await.expect("an answer");

@@ -51,7 +51,16 @@ fn compared(value: &Value, own: &[&str]) -> Value {
 }
 
 const OWN: [&str; 10] = [
-    "node", "nodes", "remote_address", "remote_addresses", "tcp_port", "http_port", "hostname", "connect_ts", "memory_depth", "backend_depth",
+    "node",
+    "nodes",
+    "remote_address",
+    "remote_addresses",
+    "tcp_port",
+    "http_port",
+    "hostname",
+    "connect_ts",
+    "memory_depth",
+    "backend_depth",
 ];
 
 /// Does all that its pages offer, and gives what they showed after each step.
@@ -153,7 +162,10 @@ fn nsq_stat_prints_what_it_prints_of_nsqd() {
         do_post(http, "/channel/create?topic=t&channel=c", b"");
         do_post(http, "/mpub?topic=t", b"one\ntwo\nthree");
         let begun = Instant::now();
-        while !get(http, "/stats?format=json&topic=t&channel=c").body.contains(r#""channel_name":"c","depth":3"#) {
+        while !get(http, "/stats?format=json&topic=t&channel=c")
+            .body
+            .contains(r#""channel_name":"c","depth":3"#)
+        {
             assert!(begun.elapsed() < testkit::PATIENCE, "the messages do not reach the channel");
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -165,5 +177,8 @@ fn nsq_stat_prints_what_it_prints_of_nsqd() {
         process.stdout()
     });
     assert_eq!(ours, theirs);
-    assert!(ours.contains("      3       0       3     0     0 |       0       0            3       0"), "{ours}");
+    assert!(
+        ours.contains("      3       0       3     0     0 |       0       0            3       0"),
+        "{ours}"
+    );
 }

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::super::{Api, go};
+use super::Shown;
 use super::client::{self, ClientJson};
 use super::memory::Memory;
-use super::Shown;
 use crate::queue::{ChannelStats, TopicStats};
 use crate::settings::NSQD_VERSION;
 

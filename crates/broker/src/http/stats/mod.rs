@@ -38,13 +38,16 @@ impl Api {
         let one = |name| query.get(name).filter(|text| !text.is_empty());
         let (topic, channel) = (one("topic"), one("channel"));
         let clients = query.flag("include_clients", true);
+        let topics = self.topics(topic, channel);
+        // Of a topic that is not there nsqd shows nobody.
+        let producers = clients && topics.is_some();
         let shown = Shown {
             health: self.health(),
-            topics: self.topics(topic, channel),
+            topics,
             topic: topic.map(str::to_owned),
             memory: query.flag("include_mem", true).then(memory::now),
             clients,
-            producers: if clients { self.broker.clients.producers() } else { Vec::new() },
+            producers: if producers { self.broker.clients.producers() } else { Vec::new() },
         };
         Ok(match query.get("format") {
             Some("json") => Said::Json(json::render(self, &shown)),
@@ -53,13 +56,9 @@ impl Api {
     }
 
     fn topics(&self, topic: Option<&str>, channel: Option<&str>) -> Option<Vec<TopicStats>> {
-        let mut topics = self.broker.queue.stats(topic, channel);
-        if topics.is_empty() && topic.is_some() && channel.is_some() {
-            // No such topic, or it has no such channel: nsqd tells them apart.
-            let exists = !self.broker.queue.stats(topic, None).is_empty();
-            return exists.then_some(topics);
-        }
-        if topics.is_empty() && topic.is_some() {
+        let queue = &self.broker.queue;
+        let mut topics = queue.stats(topic, channel);
+        if topics.is_empty() && topic.is_some() && queue.stats(topic, None).is_empty() {
             return None;
         }
         // A topic without the channel that was asked for is not shown.
