@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::file_system::{DiskSpace, Entry, File, FileSystem, Lock, write_all};
 
 /// Zeros are written in pieces of this size.
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// The file system of the machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -109,7 +109,7 @@ impl File for DiskFile {
         self.0.set_len(bytes)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 }

@@ -77,7 +77,8 @@ pub enum AppendError {
 }
 
 /// Records were appended and will never be durable: the disk failed under them. Who waits for one of `from..to` must
-/// be refused; reading one gives [`ReadError::Gone`]. The log goes on in a new segment.
+/// be refused; reading one gives [`ReadError::Gone`]. Segments that were retired since `from` are not retired any more. The
+/// log goes on in a new segment.
 ///
 /// They may still be in a file, and come back with the next start: to the one who was refused, the outcome is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -93,7 +93,7 @@ pub trait File: Send + Sync + Debug {
     ///
     /// # Errors
     /// The file system's.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 }
 
 /// Held until it is dropped.

@@ -16,13 +16,14 @@
 //! 12  4  checksum of bytes 0..12
 //! 16  4  segment: its number            checkpoint: segment of the position that it covers
 //! 20  8  segment: its salt              checkpoint: offset of that position (4), bytes of state / 2^32 (4)
-//! 28  4  segment: 0                     checkpoint: bytes of state, the low 32 bits
-//! 32  4  segment: 0                     checkpoint: checksum of the state
+//! 28  4  segment: follows, its segment  checkpoint: bytes of state, the low 32 bits
+//! 32  4  segment: follows, its offset   checkpoint: checksum of the state
 //! 36  4  checksum of bytes 0..36
 //! ```
 //! A **segment** has its head twice, at 0 and at 512 (two blocks of the disk: its records are worth nothing without the
 //! salt), then records from 1024 on, with nothing between them, then zeros: space that is allocated ahead. A sealed
-//! segment is cut to its last record.
+//! segment is cut to its last record. What a segment **follows** is the end of the log as it was begun: records between
+//! there and here were lost to a disk that failed, and refused, and are void should they turn up after all.
 //!
 //! A **record**:
 //! ```text
@@ -86,6 +87,14 @@ impl Salt {
     }
 }
 
+/// A segment's head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentHead {
+    pub(crate) salt: Salt,
+    /// The end of the log as the segment was begun.
+    pub(crate) follows: Position,
+}
+
 /// Why a head is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BadHead {
@@ -104,20 +113,22 @@ pub(crate) struct CheckpointHead {
 }
 
 /// The head of segment `number`.
-pub(crate) fn segment_head(number: u32, salt: Salt) -> [u8; HEAD_BYTES] {
+pub(crate) fn segment_head(number: u32, salt: Salt, follows: Position) -> [u8; HEAD_BYTES] {
     let mut head = begin_head(SEGMENT_MAGIC);
     put(&mut head, 16, number);
     put(&mut head, 20, salt.0 as u32);
     put(&mut head, 24, (salt.0 >> 32) as u32);
+    put(&mut head, 28, follows.segment);
+    put(&mut head, 32, follows.offset);
     end_head(head)
 }
 
-/// The salt of segment `number` from the first [`RECORDS_AT`] bytes of its file, by whichever head is whole.
-pub(crate) fn parse_segment_heads(front: &[u8], number: u32) -> Result<Salt, BadHead> {
+/// The head of segment `number` from the first [`RECORDS_AT`] bytes of its file, by whichever head is whole.
+pub(crate) fn parse_segment_heads(front: &[u8], number: u32) -> Result<SegmentHead, BadHead> {
     let mut newer = None;
     for at in [0, SECOND_HEAD_AT as usize] {
         match front.get(at..).map(|bytes| parse_segment_head(bytes, number)) {
-            Some(Ok(salt)) => return Ok(salt),
+            Some(Ok(head)) => return Ok(head),
             Some(Err(BadHead::Newer(version))) => newer = Some(version),
             Some(Err(BadHead::Damaged)) | None => {}
         }
@@ -125,10 +136,12 @@ pub(crate) fn parse_segment_heads(front: &[u8], number: u32) -> Result<Salt, Bad
     Err(newer.map_or(BadHead::Damaged, BadHead::Newer))
 }
 
-fn parse_segment_head(bytes: &[u8], number: u32) -> Result<Salt, BadHead> {
+fn parse_segment_head(bytes: &[u8], number: u32) -> Result<SegmentHead, BadHead> {
     let head = check_head(bytes, SEGMENT_MAGIC)?;
     let salt = u64::from(number_at(head, 20)) | (u64::from(number_at(head, 24)) << 32);
-    if number_at(head, 16) == number && salt >> 32 != 0 { Ok(Salt(salt)) } else { Err(BadHead::Damaged) }
+    let follows = Position { segment: number_at(head, 28), offset: number_at(head, 32) };
+    let fits = number_at(head, 16) == number && salt >> 32 != 0 && follows.segment < number;
+    if fits { Ok(SegmentHead { salt: Salt(salt), follows }) } else { Err(BadHead::Damaged) }
 }
 
 /// The head of a checkpoint of `state`.
@@ -240,9 +253,9 @@ mod tests {
     #[test]
     fn the_bytes_of_version_1_stay_as_they_are() {
         let salt = Salt::new(0x0102_0304_0506_0708);
-        let head = segment_head(7, salt);
+        let head = segment_head(7, salt, Position { segment: 6, offset: 9 });
         assert_eq!(&head[..12], b"jrnl-seg\x01\0\0\0");
-        assert_eq!(&head[16..36], b"\x07\0\0\0\x08\x07\x06\x05\x04\x03\x02\x01\0\0\0\0\0\0\0\0");
+        assert_eq!(&head[16..36], b"\x07\0\0\0\x08\x07\x06\x05\x04\x03\x02\x01\x06\0\0\0\x09\0\0\0");
         let mut record = Vec::new();
         put_record(&mut record, salt, 1024, 5, &[b"he", b"", b"llo"]);
         assert_eq!(&record[..8], b"\x04\x03\x02\x01\x05\0\0\0");
@@ -276,13 +289,15 @@ mod tests {
     #[test]
     fn one_whole_head_of_two_is_enough_and_a_newer_one_is_told_from_damage() {
         let salt = Salt::new(9 << 32 | 5);
+        let head = SegmentHead { salt, follows: Position { segment: 1, offset: 2000 } };
         let mut front = vec![0; RECORDS_AT as usize];
-        front[..HEAD_BYTES].copy_from_slice(&segment_head(3, salt));
-        front[512..512 + HEAD_BYTES].copy_from_slice(&segment_head(3, salt));
+        for at in [0, 512] {
+            front[at..at + HEAD_BYTES].copy_from_slice(&segment_head(3, salt, head.follows));
+        }
         for bit in 0..RECORDS_AT as usize * 8 {
             let mut flipped = front.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(parse_segment_heads(&flipped, 3), Ok(salt), "bit {bit}");
+            assert_eq!(parse_segment_heads(&flipped, 3), Ok(head), "bit {bit}");
         }
         assert_eq!(parse_segment_heads(&front, 4), Err(BadHead::Damaged), "a file under another's name");
         for at in [0, 512] {

@@ -167,7 +167,7 @@ impl Journal {
         }
         let number = self.next_number;
         self.next_number += 1;
-        match Active::create(&*self.fs, &self.dir, number, self.growth, bytes, &self.room) {
+        match Active::create(&*self.fs, &self.dir, (number, self.end), self.growth, bytes, &self.room) {
             Ok(active) => {
                 self.seal_active();
                 self.active = Some(active);
@@ -176,6 +176,8 @@ impl Journal {
             }
             Err(error) if is_full(&error) => Err(self.is_used_up()),
             Err(error) => {
+                // Its head may be there, and says that nothing follows here.
+                self.seal_active();
                 self.failed = Some(error.to_string());
                 Err(AppendError::Io { reason: error.to_string() })
             }
@@ -184,6 +186,7 @@ impl Journal {
 
     fn seal_active(&mut self) {
         if let Some(active) = self.active.take() {
+            self.room.gave_back(active.allocated_ahead().unsigned_abs());
             self.sealed.insert(active.number, Segment { bytes: active.end, retired_at: None });
             self.unsynced.push(Unsynced { file: active.file, cut: active.end });
         }

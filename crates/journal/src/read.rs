@@ -14,7 +14,7 @@ use crate::file_system::{File, read_up_to};
 use crate::format::{self, RECORD_HEAD_BYTES, Salt};
 use crate::journal::Journal;
 use crate::position::Position;
-use crate::walk::{Scan, Walk, read_salt};
+use crate::walk::{Scan, Walk, read_head};
 
 /// Sealed segments that are open at once.
 const OPEN_FILES_MAX: usize = 64;
@@ -98,8 +98,8 @@ impl Journal {
             return Ok(open);
         }
         let file = self.fs.open(&segment_path(&self.dir, number)).map_err(Unopened::Io)?;
-        let salt = read_salt(&*file, number).map_err(Unopened::Io)?.map_err(|_| Unopened::Damaged)?;
-        let open = OpenFile { number, file, salt };
+        let head = read_head(&*file, number).map_err(Unopened::Io)?.map_err(|_| Unopened::Damaged)?;
+        let open = OpenFile { number, file, salt: head.salt };
         files.put(open.clone());
         Ok(open)
     }
@@ -137,7 +137,7 @@ fn read_record(open: &OpenFile, offset: u32) -> io::Result<Option<Bytes>> {
         let whole = format::is_whole(record, open.salt, offset);
         return Ok(whole.then(|| Bytes::copy_from_slice(&record[RECORD_HEAD_BYTES..])));
     }
-    if u64::from(offset) + bytes > open.file.len()? {
+    if u64::from(offset) + bytes > open.file.size()? {
         return Ok(None);
     }
     let mut record = BytesMut::zeroed(bytes as usize);

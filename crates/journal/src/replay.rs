@@ -23,7 +23,7 @@ use crate::checkpoint::{Checkpoint, Kept};
 use crate::contents::{Contents, LOCK, checkpoint_path, segment_path, unfinished_path};
 use crate::error::OpenError;
 use crate::file_system::{File, FileSystem, read_up_to};
-use crate::format::{self, BadHead, CheckpointHead, RECORDS_AT, STATE_AT, Salt};
+use crate::format::{self, BadHead, CheckpointHead, RECORDS_AT, STATE_AT, Salt, SegmentHead};
 use crate::journal::{Journal, Segment};
 use crate::position::Position;
 use crate::read::OpenFiles;
@@ -31,7 +31,7 @@ use crate::room::Room;
 use crate::settings::{BYTES_MAX, Settings};
 use crate::sync::Progress;
 use crate::tail::Tail;
-use crate::walk::{Step, Walk, read_salt};
+use crate::walk::{Step, Walk, read_head};
 
 /// What a start found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,9 +73,10 @@ impl Recovery {
 struct Behind {
     number: u32,
     file: Arc<dyn File>,
-    salt: Salt,
+    head: SegmentHead,
     from: u32,
-    file_bytes: u32,
+    /// Bytes of it that count: all, or those before what was lost.
+    until: u32,
 }
 
 /// The records behind the checkpoint, on their way back. It holds the journal: nothing can be appended before the state
@@ -186,6 +187,7 @@ impl Found {
                 found.look_at_segment(fs, dir, *number, bytes, from)?;
             }
         }
+        found.void_what_was_lost(dir, covers);
         if contents.unfinished {
             found.empty.push(unfinished_path(dir));
         }
@@ -228,8 +230,8 @@ impl Found {
     ) -> Result<(), OpenError> {
         let path = segment_path(dir, number);
         let file = fs.open(&path).map_err(OpenError::io("opening", &path))?;
-        match read_salt(&*file, number).map_err(OpenError::io("reading", &path))? {
-            Ok(salt) => self.behind.push_back(Behind { number, file, salt, from, file_bytes }),
+        match read_head(&*file, number).map_err(OpenError::io("reading", &path))? {
+            Ok(head) => self.behind.push_back(Behind { number, file, head, from, until: file_bytes }),
             Err(BadHead::Newer(version)) => return Err(newer(path, version)),
             // Its head is synced with its first records, so nothing was acknowledged in a file of zeros.
             Err(BadHead::Damaged) if is_zeros(file, file_bytes) => self.empty.push(path),
@@ -239,6 +241,21 @@ impl Found {
             }
         }
         Ok(())
+    }
+
+    /// Each segment ends, at the latest, where the next ones say that the log ended as they were begun.
+    fn void_what_was_lost(&mut self, dir: &Path, covers: Position) {
+        let mut end = Position { segment: u32::MAX, offset: u32::MAX };
+        for behind in self.behind.iter_mut().rev() {
+            if end.segment <= behind.number {
+                let until = if end.segment == behind.number { end.offset } else { 0 };
+                behind.until = behind.until.min(until);
+            }
+            end = end.min(behind.head.follows);
+        }
+        let is_void = |behind: &Behind| behind.until <= RECORDS_AT && behind.number > covers.segment;
+        self.empty.extend(self.behind.iter().filter(|it| is_void(it)).map(|it| segment_path(dir, it.number)));
+        self.behind.retain(|behind| !is_void(behind));
     }
 
     fn set_damaged_aside(&mut self, fs: &dyn FileSystem, dir: &Path) -> Result<(), OpenError> {
@@ -258,7 +275,7 @@ fn newer(file: PathBuf, found: u32) -> OpenError {
 }
 
 fn read_checkpoint(file: &dyn File) -> std::io::Result<Result<(CheckpointHead, Bytes), BadHead>> {
-    let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(0)];
+    let mut bytes = vec![0; usize::try_from(file.size()?).unwrap_or(0)];
     let have = match read_up_to(file, &mut bytes, 0) {
         Ok(have) => have,
         // A block that the disk cannot read is damage; the checkpoint before this one may do.
@@ -297,7 +314,7 @@ impl Replay {
             let Some((number, walk)) = &mut self.walk else {
                 let next = self.behind.pop_front()?;
                 self.recovery.segments += 1;
-                self.walk = Some((next.number, Walk::new(next.file, next.salt, next.from, next.file_bytes)));
+                self.walk = Some((next.number, Walk::new(next.file, next.head.salt, next.from, next.until)));
                 continue;
             };
             let segment = *number;
@@ -333,8 +350,10 @@ impl Replay {
 
     fn end_segment(&mut self, number: u32, at: u32, rest_until: u32) {
         let torn = rest_until > at;
-        let may_cut = !torn || self.set_aside(number, (at, rest_until), "torn");
+        let is_aside = !torn || self.set_aside(number, (at, rest_until), "torn");
         let Some((_, walk)) = self.walk.take() else { return };
+        // What the disk cannot read today it may read tomorrow.
+        let may_cut = is_aside && walk.unreadable == 0;
         self.recovery.unreadable_bytes += walk.unreadable;
         self.recovery.cut_bytes += u64::from(rest_until - at);
         let path = segment_path(&self.journal.dir, number);
@@ -344,7 +363,7 @@ impl Replay {
             self.note(removed.map_err(OpenError::io("removing", &path)));
             return;
         }
-        if may_cut && walk.file_bytes() > at {
+        if may_cut && walk.file().size().is_ok_and(|bytes| bytes > u64::from(at)) {
             self.note(walk.file().set_len(u64::from(at)).map_err(OpenError::io("cutting", &path)));
         }
         self.note(walk.file().sync().map_err(OpenError::io("syncing", &path)));

@@ -56,6 +56,10 @@ impl Room {
         self.free.set(self.free.get().saturating_sub(bytes));
     }
 
+    pub(crate) fn gave_back(&self, bytes: u64) {
+        self.free.set(self.free.get().saturating_add(bytes));
+    }
+
     /// The file system said so itself.
     pub(crate) fn is_used_up(&self) {
         self.free.set(0);

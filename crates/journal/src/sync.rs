@@ -189,6 +189,10 @@ impl Journal {
     fn lose(&mut self, from: Position, error: &io::Error) -> Lost {
         let lost = Lost { from, to: self.end, reason: error.to_string() };
         self.tail.cut(from);
+        // The promise was made by a state that knew of what is lost now.
+        for segment in self.sealed.values_mut() {
+            segment.retired_at = segment.retired_at.filter(|at| *at <= from);
+        }
         self.end = from;
         self.written = from;
         self.failed = Some(lost.to_string());

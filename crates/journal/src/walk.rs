@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use crate::file_system::{File, read_up_to};
-use crate::format::{self, RECORD_HEAD_BYTES, Salt};
+use crate::format::{self, BadHead, RECORD_HEAD_BYTES, Salt, SegmentHead};
 use crate::position::Position;
 
 /// Bytes read at once, unless a record is larger.
@@ -43,18 +43,13 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// From the record at `from`, of a file of `file_bytes`.
+    /// From the record at `from`, of a file in which `file_bytes` count.
     pub(crate) fn new(file: Arc<dyn File>, salt: Salt, from: u32, file_bytes: u32) -> Walk {
         Walk { file, salt, at: from, file_bytes, window: Bytes::new(), window_at: from, unreadable: 0 }
     }
 
     pub(crate) fn file(&self) -> &Arc<dyn File> {
         &self.file
-    }
-
-    /// Bytes of the file.
-    pub(crate) fn file_bytes(&self) -> u32 {
-        self.file_bytes
     }
 
     pub(crate) fn step(&mut self) -> Step {
@@ -142,12 +137,16 @@ fn read_past_errors(file: &dyn File, into: &mut [u8], offset: u64) -> u64 {
     if read_up_to(file, into, offset).is_ok() {
         return 0;
     }
-    let mut unreadable = 0;
-    for (index, block) in into.chunks_mut(BLOCK_BYTES).enumerate() {
-        if read_up_to(file, block, offset + (index * BLOCK_BYTES) as u64).is_err() {
+    let (mut unreadable, mut at) = (0, 0);
+    while at < into.len() {
+        let in_block = (offset as usize + at) % BLOCK_BYTES;
+        let until = (at + BLOCK_BYTES - in_block).min(into.len());
+        let block = &mut into[at..until];
+        if read_up_to(file, block, offset + at as u64).is_err() {
             block.fill(0);
             unreadable += block.len() as u64;
         }
+        at = until;
     }
     unreadable
 }
@@ -182,8 +181,8 @@ impl Iterator for Scan {
     }
 }
 
-/// The salt of segment `number`, from its file.
-pub(crate) fn read_salt(file: &dyn File, number: u32) -> io::Result<Result<Salt, format::BadHead>> {
+/// The head of segment `number`, from its file.
+pub(crate) fn read_head(file: &dyn File, number: u32) -> io::Result<Result<SegmentHead, BadHead>> {
     let mut front = [0; format::RECORDS_AT as usize];
     let have = read_up_to(file, &mut front, 0)?;
     Ok(format::parse_segment_heads(&front[..have], number))

@@ -236,7 +236,7 @@ impl File for SimulatedFile {
         self.of.running()?.set_len(self.inode, bytes)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         self.of.running()?.len(self.inode)
     }
 }
