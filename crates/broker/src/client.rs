@@ -83,11 +83,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// A connection that has said nothing yet. Its id and host name are its address without the port, as nsqd does.
+    /// A connection that has said nothing yet. Its id and host name are its address without the port, as nsqd has it;
+    /// nothing where there is no port, as with a Unix socket.
     pub fn new(id: u64, remote_address: String, connect_ts: i64, msg_timeout: Duration) -> Self {
         let host = match remote_address.rsplit_once(':') {
             Some((host, _)) => host.trim_matches(['[', ']']).to_owned(),
-            None => remote_address.clone(),
+            None => String::new(),
         };
         Self {
             id,
@@ -141,6 +142,6 @@ mod tests {
         let name = |address: &str| Client::new(1, address.to_owned(), 0, Duration::ZERO).client_id.into_inner();
         assert_eq!(name("127.0.0.1:5000"), "127.0.0.1");
         assert_eq!(name("[::1]:5000"), "::1");
-        assert_eq!(name("@"), "@");
+        assert_eq!(name("@"), "");
     }
 }

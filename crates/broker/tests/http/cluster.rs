@@ -176,3 +176,31 @@ fn channels_are_taken_over_also_from_one_that_was_put() {
     do_post(broker.http(), "/pub?topic=u", b"m");
     until("the message in the other channel", SOON, || depth(broker.http(), "u", "b") == Some(1));
 }
+
+#[test]
+fn a_gate_that_a_crash_left_closed_is_opened_by_the_next_start() {
+    let hole = Blackhole::new();
+    let addresses = vec![hole.address().to_string()];
+    let broker = Served::start(broker::Settings { lookupd_tcp_addresses: addresses, ..settings() });
+    do_post(broker.http(), "/pub?topic=t", b"m");
+    do_post(broker.http(), "/channel/create?topic=t&channel=c", b"");
+    assert_eq!(depth(broker.http(), "t", "c"), Some(0), "it waits for the nsqlookupd that hangs");
+    let again = Served::in_directory(settings(), broker.crash());
+    until("the message in the channel", SOON, || depth(again.http(), "t", "c") == Some(1));
+}
+
+#[test]
+fn one_that_hangs_is_told_everything_when_it_goes_on() {
+    let lookupd = Nsqlookupd::start(&[]);
+    let broker = Served::start(clustered(&[&lookupd]));
+    do_post(broker.http(), "/topic/create?topic=before", b"");
+    lookupd.wait_producers("before", 1);
+    lookupd.daemon.freeze();
+    do_post(broker.http(), "/topic/create?topic=meanwhile", b"");
+    do_post(broker.http(), "/topic/delete?topic=before", b"");
+    // Its time for an answer passes.
+    std::thread::sleep(Duration::from_millis(1_500));
+    lookupd.daemon.thaw();
+    lookupd.wait_producers("meanwhile", 1);
+    lookupd.wait_producers("before", 0);
+}

@@ -12,3 +12,4 @@ mod stats;
 mod stopping;
 mod tls;
 mod tools;
+mod unix;

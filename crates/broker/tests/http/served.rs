@@ -106,6 +106,13 @@ impl Served {
     }
 }
 
+impl Served {
+    /// Ends it without a stop, and gives its directory back.
+    pub(crate) fn crash(mut self) -> TempDir {
+        self.files.take().expect("it has one")
+    }
+}
+
 impl Drop for Served {
     fn drop(&mut self) {
         self.orders = None;
