@@ -96,6 +96,8 @@ struct Run {
     checkpoint: Option<CheckpointJob>,
     random: u64,
     next_id: u64,
+    /// A checkpoint was made since the last one rotted: two are whole.
+    may_rot: bool,
     seen: Seen,
 }
 
@@ -126,6 +128,7 @@ impl Run {
             checkpoint: None,
             random: seed,
             next_id: 1,
+            may_rot: true,
             seen: Seen::default(),
         }
     }
@@ -262,6 +265,7 @@ impl Run {
         let before = self.journal.segments().count();
         if self.journal.end_checkpoint(job.run()).is_ok() {
             self.seen.checkpoints += 1;
+            self.may_rot = true;
             self.seen.unlinked += (before - self.journal.segments().count()) as u64;
         }
     }
@@ -288,7 +292,7 @@ impl Run {
         self.disk = if is_crash { self.disk.crash() } else { self.disk.kill() };
         self.disk.fail_syncs(Fail::Never);
         self.disk.fail_writes(Fail::Never);
-        if self.chance(4) == 0 {
+        if self.chance(3) == 0 && self.may_rot {
             self.rot();
         }
         let opened = open(&self.disk);
@@ -313,6 +317,7 @@ impl Run {
             newest[bit / 8] ^= 1 << (bit % 8);
             self.disk.put(path, newest);
             self.seen.rotten += 1;
+            self.may_rot = false;
         }
     }
 
