@@ -8,6 +8,7 @@ mod rig;
 mod delivery;
 mod exclusive;
 mod nsq_faults;
+mod queue;
 mod reuse;
 mod shutdown;
 mod silence;

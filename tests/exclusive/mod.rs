@@ -1,6 +1,7 @@
 //! Tests that measure time, CPU or memory and so have the machine to themselves.
 
 mod bounds;
+mod demo;
 mod outage;
 mod pace;
 mod queue_shares;

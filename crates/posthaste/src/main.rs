@@ -98,10 +98,21 @@ fn fail(error: &anyhow::Error) -> ExitCode {
             if of_settings { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
         None => {
-            tell(format!("{error:#}"));
+            tell(chain(error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and what caused it, without a cause that the text before it has said already.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn check(path: &Path, mut mistakes: Mistakes) -> ExitCode {

@@ -121,7 +121,7 @@ async fn deliver(
     leave(pipeline, ending);
     let ending = match (queue, ending) {
         (Some(queue), Ending::Drained | Ending::Failed) => {
-            // The lanes are done. From here on publishes are refused, and the last sync is made.
+            info!("the lanes are done: publishes are refused from now on, and what was published is synced");
             let stopped = stop(queue, &mut signals).await?;
             if stopped { ending } else { Ending::Stopped }
         }

@@ -239,13 +239,12 @@ impl Report {
 fn next(text: &mut String, program: &str) {
     write!(
         text,
-        "\n  Both were {} on this machine, with as many requests at once; the naive way has no queue.\n\n\
+        "\n  Each with as many requests at once, sender and endpoint on this machine. The naive way has no queue.\n\n\
          Next, your own endpoint behind the same queue, on 127.0.0.1:4150 (TCP) and 127.0.0.1:4151 (HTTP):\n\n\
          \x20 {program} run --topic events --to https://api.example.com/v2/events\n\
          \x20 curl -d '{{\"hello\":\"world\"}}' 'http://127.0.0.1:4151/pub?topic=events'\n\n\
          or behind the NSQ cluster that you have:\n\n\
-         \x20 {program} run --topic events --lookupd-http-address 10.0.0.5:4161 --to https://api.example.com/v2/events\n",
-        "sent"
+         \x20 {program} run --topic events --lookupd-http-address 10.0.0.5:4161 --to https://api.example.com/v2/events\n"
     )
     .expect("a string takes everything");
 }
