@@ -25,7 +25,7 @@ fn same(steps: &[&str]) {
     let broker = Served::start(settings());
     for step in steps {
         let both = [broker.http(), nsqd.http_address()];
-        both.map(|address| do_post(address, step, b"m"));
+        both.iter().for_each(|address| do_post(*address, step, b"m"));
         let begun = std::time::Instant::now();
         loop {
             let [ours, theirs] = both.map(numbers);

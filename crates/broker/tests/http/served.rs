@@ -63,7 +63,7 @@ impl Served {
                         Order::Count(answer) => answer.send(broker.connections()).expect("the test waits"),
                         Order::Stop(done) => {
                             broker.stop().await.expect("the last sync");
-                            return drop(done.send(()));
+                            return done.send(()).expect("the test waits");
                         }
                     }
                 }
