@@ -63,11 +63,6 @@ impl Clients {
         let connected = self.connected.borrow();
         connected.values().filter(|client| !client.pub_counts.borrow().is_empty()).map(Rc::clone).collect()
     }
-
-    /// How many are connected.
-    pub(crate) fn len(&self) -> usize {
-        self.connected.borrow().len()
-    }
 }
 
 /// A client's place in the list.

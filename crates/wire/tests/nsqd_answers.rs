@@ -46,6 +46,8 @@ const REFUSED: &[(&[u8], &str)] = &[
     (b"MPUB a\n\0\0\0\x09\0\0\0\x7f\0\0\0\x01a", "E_BAD_BODY MPUB invalid message count 127"),
     (b"MPUB a\n\0\0\0\x09\0\0\0\x01\0\0\0\0a", "E_BAD_MESSAGE MPUB invalid message(0) body size 0"),
     (b"MPUB a\n\0\0\0\x09\0\0\0\x01\0\0\0\x41a", "E_BAD_MESSAGE MPUB message too big 65 > 64"),
+    (b"MPUB a\n\0\0\0\x08\0\0\0\x01\0\0\0\0", "E_BAD_MESSAGE MPUB invalid message(0) body size 0"),
+    (b"MPUB a\n\0\0\0\x08\0\0\0\x33\0\0\0\0", "E_BAD_BODY MPUB invalid message count 51"),
     (b"IDENTIFY\n\0\0\0\0", "E_BAD_BODY IDENTIFY invalid body size 0"),
     (b"IDENTIFY\n\0\0\x01\x01", "E_BAD_BODY IDENTIFY body too big 257 > 256"),
     (b"AUTH x\n\0\0\0\x01s", "E_INVALID AUTH invalid number of parameters"),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// JSON with what Go's encoder escapes besides: `<`, `>`, `&` and two line separators, for the sake of HTML. They stand in strings only, so
 /// the finished text can be searched for them.
-pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
+pub(crate) fn json(value: &impl Serialize) -> Vec<u8> {
     let plain = serde_json::to_vec(value).expect("strings, numbers and lists of them");
     let special = |byte: &u8| matches!(byte, b'<' | b'>' | b'&' | 0xe2);
     if !plain.iter().any(special) {

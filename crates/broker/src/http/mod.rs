@@ -14,7 +14,7 @@ mod admin;
 mod answer;
 mod body;
 mod config;
-mod go;
+pub(crate) mod go;
 mod info;
 mod publish;
 mod query;

@@ -17,6 +17,7 @@ use super::refusal::Refusal;
 use super::replies::publish_failed;
 use super::session::{Asked, End, Session};
 use crate::client::state;
+use crate::http::go;
 use crate::queue::{SettleError, SubscribeError};
 
 /// What became of the bytes at the front.
@@ -102,7 +103,11 @@ impl Session {
             Command::Mpub { topic, bodies } => {
                 self.publish(CommandName::Mpub, topic, &owned(&bodies), Duration::ZERO)
             }
-            Command::Dpub { topic, delay_ms, body } => self.dpub(topic, delay_ms, body),
+            // The gate has seen to it that the delay is in range.
+            Command::Dpub { topic, delay_ms, body } => {
+                let (body, delay) = ([Bytes::copy_from_slice(body)], Duration::from_millis(delay_ms));
+                self.publish(CommandName::Dpub, topic, &body, delay)
+            }
             Command::Sub { topic, channel } => self.sub(topic, channel),
             Command::Cls => self.cls(),
             Command::Identify { body } => self.identify(body),
@@ -139,16 +144,6 @@ impl Session {
     fn rdy_out_of_range(&self, count: u64) -> Refusal {
         let most = self.shared.settings.max_rdy_count;
         Refusal::new(ErrorCode::Invalid, format!("RDY count {count} out of range 0-{most}"))
-    }
-
-    fn dpub(&mut self, topic: &str, delay_ms: u64, body: &[u8]) -> Result<Executed, Refusal> {
-        let most = self.shared.settings.max_req_timeout.as_millis();
-        if u128::from(delay_ms) > most {
-            let detail = format!("DPUB timeout {delay_ms} out of range 0-{most}");
-            return Err(Refusal::new(ErrorCode::Invalid, detail));
-        }
-        let body = [Bytes::copy_from_slice(body)];
-        self.publish(CommandName::Dpub, topic, &body, Duration::from_millis(delay_ms))
     }
 
     fn publish(
@@ -295,7 +290,7 @@ impl Session {
             permission_count: i64::try_from(permissions).ok(),
         };
         self.auth.set_authed();
-        self.tell(|out| write_response(out, &answer.to_json()));
+        self.tell(|out| write_response(out, &go::json(&answer)));
         Ok(())
     }
 }

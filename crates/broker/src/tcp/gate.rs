@@ -49,6 +49,7 @@ impl Session {
                 Err(Refusal::new(ErrorCode::Invalid, "cannot SUB with heartbeats disabled"))
             }
             CommandName::Mpub => self.judge_mpub(words.next()),
+            CommandName::Dpub => self.judge_dpub(words.next(), words.next()),
             _ => Ok(Judged::Execute),
         }
     }
@@ -62,6 +63,22 @@ impl Session {
             }),
             _ => Ok(Judged::Execute),
         }
+    }
+
+    /// A delay that is out of range is refused before its body comes. Whatever else is wrong with the line, the parser names.
+    fn judge_dpub(&self, topic: Option<&[u8]>, delay: Option<&[u8]>) -> Result<Judged, Refusal> {
+        let most = self.shared.settings.max_req_timeout.as_millis();
+        let digits = delay.filter(|delay| delay.iter().all(u8::is_ascii_digit));
+        if let (Some(Ok(_)), Some(digits)) = (topic.map(name::check), digits) {
+            let delay_ms = digits.iter().fold(0_u64, |number, digit| {
+                number.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
+            });
+            if u128::from(delay_ms) > most {
+                let detail = format!("DPUB timeout {delay_ms} out of range 0-{most}");
+                return Err(Refusal::new(ErrorCode::Invalid, detail));
+            }
+        }
+        Ok(Judged::Execute)
     }
 
     fn lacks_tls(&self) -> bool {

@@ -148,11 +148,12 @@ impl Session {
             return Poll::Ready(Turn::End(end));
         }
         for _ in 0..ROUNDS_MAX {
-            self.poll_asked(cx);
             let input = match self.poll_commands(stream, cx) {
                 Ok(input) => input,
                 Err(error) => return Poll::Ready(Turn::End(End::Broken(error))),
             };
+            // Behind the commands: a question that one of them has just begun must be set going.
+            self.poll_asked(cx);
             let answered = self.poll_replies(cx);
             let more_messages = self.poll_messages(cx);
             match self.outbox.poll_flush(stream, cx) {

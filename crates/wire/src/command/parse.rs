@@ -131,7 +131,7 @@ fn read_command<'a>(buf: &'a [u8], limits: &Limits) -> Result<(Command<'a>, usiz
         CommandName::Mpub => {
             let topic = words.topic()?;
             let (body, end) = body(limits.body_bytes_max)?;
-            Ok((Command::Mpub { topic, bodies: Bodies::decode(body, limits.message_bytes_max)? }, end))
+            Ok((Command::Mpub { topic, bodies: Bodies::decode(body, limits)? }, end))
         }
     }
 }
