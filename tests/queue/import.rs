@@ -58,8 +58,8 @@ fn topics_channels_pauses_and_every_message_are_taken_over() {
     copy(nsqd.data_path(), files.path());
     let mut broker = Nsqd::posthaste_in(files, &["--import-nsqd"]);
     assert_eq!(shape(&broker), expected);
-    let log = broker.daemon.process().stderr();
-    assert!(log.contains("taken over from nsqd: 2 topics, 2 channels, 751 messages"), "{log}");
+    let told = "taken over from nsqd: 2 topics, 2 channels, 751 messages";
+    broker.daemon.process().wait_stderr(told, testkit::PATIENCE);
 
     // What a has is what was published, and nothing is taken over twice.
     broker.daemon.kill9();

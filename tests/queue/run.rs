@@ -64,6 +64,11 @@ fn any_nsq_library_finds_the_queue_on_its_ports_while_it_runs() {
     let endpoint = Endpoint::http(Answer::ok());
     let (data, addresses) = (tempfile::tempdir().expect("a folder"), Addresses::new());
     let posthaste = addresses.run(data.path(), &endpoint.url("/"), &["--lanes", "2", "--threads", "2"]);
+    let begun = std::time::Instant::now();
+    while posthaste.process.stderr().matches("connected (").count() < 2 {
+        assert!(begun.elapsed() < testkit::PATIENCE, "{}", posthaste.process.output());
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let (status, stats) = ask(addresses.http(), "GET", "/stats?format=json", b"").expect("an answer");
     let stats: serde_json::Value = serde_json::from_str(&stats).expect("nsqd's JSON");
     assert_eq!((status, &stats["topics"][0]["topic_name"]), (200, &TOPIC.into()), "{stats:#}");
