@@ -46,6 +46,7 @@ impl Aside {
             at += piece.len() as u64;
         }
         copy.sync()?;
+        fs.sync_dir(&self.dir)?;
         Ok(Some(name))
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// Files and directories.
 pub trait FileSystem: Send + Sync + Debug {
-    /// Makes `dir` and what is missing above it.
+    /// Makes `dir` and what is missing above it, durably.
     ///
     /// # Errors
     /// The file system's.
