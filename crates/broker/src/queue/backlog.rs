@@ -9,7 +9,7 @@
 //! would mean reading them all. Such an entry is skipped when its turn comes, since the view says that the channel
 //! is done with that slot.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use journal::Position;
 
@@ -45,6 +45,8 @@ pub(super) struct Backlog {
     /// While the log is replayed: what was out at consumers.
     out: HashMap<Slot, u16>,
     turn: usize,
+    /// What comes back goes behind the others: so many unread ones before its turn comes.
+    unread_first: u64,
 }
 
 const TURNS: [Source; 3] = [Source::Deferred, Source::Unread, Source::Again];
@@ -109,12 +111,14 @@ impl Backlog {
 
     /// Takes the next message that lies before `durable`.
     pub(super) fn next(&mut self, index: &Index, now_ms: u64, durable: Position) -> Option<Taken> {
-        for step in 0..TURNS.len() {
+        // Twice, since those who must wait need not when there is nobody else.
+        for step in 0..2 * TURNS.len() {
             let turn = (self.turn + step) % TURNS.len();
             let taken = match TURNS[turn] {
+                Source::Again if step < TURNS.len() && self.unread_first > 0 => None,
                 Source::Deferred => self.next_deferred(index, now_ms, durable),
                 Source::Unread => self.next_unread(index, durable),
-                Source::Again => self.next_again(index, durable),
+                Source::Again => self.next_again(index),
             };
             if taken.is_some() {
                 self.turn = turn + 1;
@@ -128,6 +132,7 @@ impl Backlog {
         let slot = self.seek_unread(index)?;
         let position = index.position(slot).filter(|position| *position < durable)?;
         self.take_unread(slot);
+        self.unread_first = self.unread_first.saturating_sub(1);
         Some(Taken { slot, position, attempts: 0, source: Source::Unread })
     }
 
@@ -153,14 +158,15 @@ impl Backlog {
         None
     }
 
-    fn next_again(&mut self, index: &Index, durable: Position) -> Option<Taken> {
+    /// What was handed out before was durable then; if it has moved since, its old record still is.
+    fn next_again(&mut self, index: &Index) -> Option<Taken> {
         while let Some((slot, attempts)) = self.again.peek() {
             if !self.holds(index, slot) {
                 self.again.pop();
                 self.stale = self.stale.saturating_sub(1);
                 continue;
             }
-            let position = index.position(slot).filter(|position| *position < durable)?;
+            let position = index.position(slot)?;
             self.again.pop();
             return Some(Taken { slot, position, attempts, source: Source::Again });
         }
@@ -196,6 +202,9 @@ impl Backlog {
 
     /// A message that was handed out is ready again, behind the others.
     pub(super) fn ready_again(&mut self, slot: Slot, attempts: u16) {
+        if self.again.len() == 0 {
+            self.unread_first = self.unread;
+        }
         self.again.push(slot, attempts);
     }
 
@@ -208,7 +217,7 @@ impl Backlog {
     pub(super) fn end(&mut self, slot: Slot, ending: Ending) {
         match ending {
             Ending::Finished => self.finish(slot),
-            Ending::Ready { attempts } => self.again.push(slot, attempts),
+            Ending::Ready { attempts } => self.ready_again(slot, attempts),
             Ending::Deferred { attempts, due_ms } => self.defer(slot, attempts, due_ms),
         }
     }
@@ -263,6 +272,18 @@ impl Backlog {
     pub(super) fn drop_deferred(&mut self, slot: Slot, due_ms: u64) {
         self.deferred.remove(&(due_ms, slot));
         self.finish(slot);
+    }
+
+    /// Messages whose records are lost are no more.
+    pub(super) fn forget(&mut self, index: &Index, lost: &BTreeSet<Slot>) {
+        self.deferred.retain(|(_, slot), _| !lost.contains(slot));
+        for slot in lost.iter().copied() {
+            if self.is_unread(index, slot) {
+                self.drop_unread(slot);
+            } else if self.holds(index, slot) {
+                self.finish(slot);
+            }
+        }
     }
 
     /// A message arrives in a new segment, taken: whoever calls puts it where it belongs.
@@ -324,6 +345,7 @@ impl Backlog {
 
     /// The log is at its end: what was out is ready, before the others.
     pub(super) fn bring_back(&mut self, index: &Index) {
+        self.unread_first = 0;
         let mut out: Vec<_> = std::mem::take(&mut self.out).into_iter().collect();
         out.retain(|(slot, _)| self.holds(index, *slot));
         out.sort_unstable_by_key(|(slot, _)| std::cmp::Reverse(*slot));

@@ -4,6 +4,7 @@
 //! release everything at once nor hold anything back. So the world's clock is read once, and the process's own
 //! clock counts from there; only when the world has run far ahead (a machine that slept) is it followed.
 
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
@@ -23,7 +24,8 @@ pub(super) struct Clock {
 impl Clock {
     /// Begins at the world's time, but not before `last_ns`.
     pub(super) fn new(last_ns: u64, follows: bool) -> Self {
-        Self { began: Instant::now(), began_at: world().max(Duration::from_nanos(last_ns)), follows }
+        let now = if follows { world() } else { simulated() };
+        Self { began: Instant::now(), began_at: now.max(Duration::from_nanos(last_ns)), follows }
     }
 
     fn now(&self) -> Duration {
@@ -47,6 +49,13 @@ impl Clock {
             self.began_at += world - now;
         }
     }
+}
+
+/// The world as it were had it gone as fast as the simulation.
+fn simulated() -> Duration {
+    static BEGAN: LazyLock<(Duration, Instant)> = LazyLock::new(|| (world(), Instant::now()));
+    let (at, began) = *BEGAN;
+    at + Instant::now().saturating_duration_since(began) - began.saturating_duration_since(Instant::now())
 }
 
 fn world() -> Duration {

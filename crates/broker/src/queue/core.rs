@@ -197,6 +197,7 @@ impl Core {
     pub(super) fn lose(&mut self, lost: &Lost) {
         tracing::error!(from = %lost.from, to = %lost.to, reason = lost.reason, "records could not be stored");
         self.rewriting.lose(lost.from);
+        self.state.forget_from(lost.from, &self.rewriting.lost());
         self.fall_in_doubt(&lost.reason);
     }
 

@@ -243,12 +243,15 @@ impl Core {
     /// The same of a message of the log: state and log are told.
     fn end_of_log(&mut self, number: u32, slot: Slot, position: Position, source: Source, ending: Ending) {
         let Some(channel) = self.state.channels.get_mut(&number) else { return };
-        let topic = channel.topic;
-        let Some(backlog) = channel.backlog_mut() else { return };
+        let number_of_topic = channel.topic;
+        let Some(topic) = self.state.topics.get(&number_of_topic) else { return };
+        let Some(backlog) = channel.backlog_mut().filter(|backlog| backlog.holds(&topic.index, slot)) else {
+            return;
+        };
         backlog.end(slot, ending);
         self.settles.push(number, Settle { position, source, ending });
         if ending == Ending::Finished {
-            self.state.settle_life(topic, slot);
+            self.state.settle_life(number_of_topic, slot);
         }
         self.settled();
     }

@@ -31,7 +31,11 @@ impl Elsewhere {
 
     /// Runs a job and waits for its result without blocking.
     pub(super) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
-        let Some(jobs) = &self.0 else { return job() };
+        let Some(jobs) = &self.0 else {
+            // As with a thread, the others go on meanwhile.
+            tokio::task::yield_now().await;
+            return job();
+        };
         let (done, result) = oneshot::channel();
         let job: Job = Box::new(move || {
             // Nobody waits when the broker was dropped meanwhile.

@@ -307,8 +307,8 @@ mod tests {
         }
         let mut bytes = Vec::new();
         fifo.encode(&mut bytes);
-        let mut all = Vec::new();
-        fifo.each(|slot, attempts| all.push((slot, attempts)));
+        let mut all = VecDeque::new();
+        fifo.each(|slot, attempts| all.push_back((slot, attempts)));
         assert_eq!(all, model);
         let mut back = Fifo::decode(&mut Reader(&bytes)).expect("what was just written");
         while let Some(entry) = model.pop_front() {

@@ -22,7 +22,7 @@
 //! | `slot`, `index`, `view` | a topic's messages; what a channel knows of them | pure |
 //! | `backlog`, `held` | a channel's messages: in the log, or in memory | pure |
 //! | `channel`, `topic`, `state` | a channel with its consumers, a topic, the books of what is live | pure |
-//! | `fan_out`, `moves`, `apply` | events: from topic to channels, from segment to segment, from the log | pure |
+//! | `fan_out`, `moves`, `apply`, `loss` | events: from topic to channels, from segment to segment, from the log, to nowhere | pure |
 //! | `snapshot`, `open` | the state as a checkpoint's bytes; a start | |
 //! | `commits` | who waits for which sync | pure |
 //! | `core` | state and journal together, and what happens when the disk fails | |
@@ -51,6 +51,7 @@ mod fifo;
 mod held;
 mod import;
 mod index;
+mod loss;
 mod moves;
 mod open;
 mod publish;
@@ -297,6 +298,12 @@ impl Queue {
     ) -> Result<Subscription, SubscribeError> {
         let (channel, number) = self.0.borrow_mut().subscribe(topic, channel, client.clone())?;
         Ok(Subscription { core: self.0.clone(), channel, number, client })
+    }
+
+    /// Makes the queue acknowledge before it syncs, so that a test can show that it would find out.
+    #[cfg(any(test, feature = "flaws"))]
+    pub fn set_flawed(&self, flawed: bool) {
+        self.0.borrow_mut().grants_before_sync = flawed;
     }
 
     /// All topics, by name.

@@ -15,7 +15,9 @@ impl State {
         self.saw(&record.message);
         let bytes = body_bytes as u64 + record.message.topic.len() as u64 + RECORD_OVERHEAD + 20;
         let slot = self.enter(number, at, bytes);
-        let old = self.topics.get(&number).and_then(|topic| topic.index.find(record.old));
+        let topic = self.topics.get(&number);
+        let old = topic.and_then(|topic| Some((topic, topic.index.find(record.old)?)));
+        let old = old.filter(|(topic, old)| self.is_live(topic, *old)).map(|(_, old)| old);
         if record.waiting {
             self.move_waiting(number, old, slot, record.message.defer_ms);
         } else {

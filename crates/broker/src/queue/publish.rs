@@ -133,6 +133,8 @@ impl Core {
     fn check_room(&mut self, bytes: u64) -> Result<(), Refused> {
         let room = &mut self.room;
         if room.full || room.free.saturating_sub(room.reserve) < bytes {
+            // Until it is asked again: what refuses one message must show.
+            room.full = true;
             return Err(Refused::Full { what: Bound::DiskReserve, limit: room.reserve });
         }
         room.free -= bytes;

@@ -4,7 +4,7 @@
 //! A moved message is in the log twice until its segment goes. If the second copy is lost with a failed sync, it is
 //! made again from the first one, before any later sync may count.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use journal::{Class, Position, ReadError, SegmentState};
@@ -48,6 +48,11 @@ impl Rewriting {
     /// Everything appended from here on is lost.
     pub(super) fn lose(&mut self, from: Position) {
         self.lost.extend(self.moves.extract_if(.., |it| it.new >= from));
+    }
+
+    /// The second copies that are lost.
+    pub(super) fn lost(&self) -> BTreeSet<Position> {
+        self.lost.iter().map(|it| it.new).collect()
     }
 
     /// Everything appended before is durable.
