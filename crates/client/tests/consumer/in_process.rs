@@ -84,7 +84,7 @@ fn a_queue_that_does_not_serve_yet_is_dialled_again() {
 fn a_connection_that_breaks_is_made_again_and_loses_nothing() {
     local(async {
         let nsqd = ScriptedNsqd::start();
-        let (rig, mut connection) = Rig::on(&nsqd, served_by(&nsqd, 0)).await;
+        let (rig, connection) = Rig::on(&nsqd, served_by(&nsqd, 0)).await;
         connection.send([Act::message(id(1), 1, "hello")]);
         let held = rig.recv().await;
         nsqd.kill_connections(testkit::Kill::Reset);

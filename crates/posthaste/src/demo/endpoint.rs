@@ -173,6 +173,7 @@ async fn connection(socket: TcpStream, acceptor: TlsAcceptor, books: Rc<RefCell<
     books.borrow_mut().counts.open -= 1;
 }
 
+#[expect(clippy::disallowed_methods, reason = "the body is limited")]
 async fn answer(
     request: Request<Incoming>,
     books: &RefCell<Books>,

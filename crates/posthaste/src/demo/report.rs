@@ -38,6 +38,9 @@ pub(super) struct Way {
     counts: Counts,
 }
 
+/// What a line of the table is about, and its figure.
+type Row<T> = (&'static str, fn(&Way) -> T);
+
 impl Way {
     pub(super) fn new(messages: u64, counts: &Counts, wall: Duration, sender_cpu: Duration) -> Way {
         let each = |total: f64| if messages == 0 { 0.0 } else { total / messages as f64 };
@@ -209,19 +212,21 @@ impl Report {
             writeln!(text, "  {about:<34}{ours:>13}{naive:>20}").expect("a string takes everything");
         };
         row("", "Posthaste".into(), "a connection each".into());
-        let counts: [(&str, fn(&Way) -> u64); 5] = [
+        let counts: [Row<u64>; 4] = [
             ("messages delivered", |way| way.messages),
             ("connections", |way| way.connections),
             ("full TLS handshakes", |way| way.handshakes_full),
             ("resumed TLS handshakes", |way| way.handshakes_resumed),
-            ("messages a second", |way| way.messages_per_second.round() as u64),
         ];
         for (about, figure) in counts {
             row(about, count(figure(ours)), count(figure(naive)));
         }
         let per_connection = |way: &Way| count(way.requests_per_connection.round() as u64);
         row("requests per connection", per_connection(ours), per_connection(naive));
-        let times: [(&str, fn(&Way) -> f64); 2] = [
+        let rate = |way: &Way| count(way.messages_per_second.round() as u64);
+        row("messages a second", rate(ours), rate(naive));
+        let times: [Row<f64>; 3] = [
+            ("time per message", |way| way.wall_s * 1e6 / way.messages.max(1) as f64),
             ("CPU per message, sender and queue", |way| way.sender_cpu_us),
             ("CPU per message, endpoint", |way| way.endpoint_cpu_us),
         ];
@@ -303,6 +308,7 @@ mod tests {
             "  delivered    100,000 of 100,000, none twice, every byte as published\n",
             "  connections                                  64               2,000\n",
             "  requests per connection                   1,563                   1\n",
+            "  time per message                        20.0 us              1.0 ms\n",
             "  CPU per message, sender and queue       20.0 us              2.0 ms\n",
             "  a million messages would take           20.00 s         16 min 40 s\n",
             "posthaste run --topic events --to https://",
