@@ -5,4 +5,5 @@ mod damage;
 mod faults;
 mod model;
 mod rig;
+mod small_disk;
 mod start;
