@@ -9,6 +9,8 @@ mod connector;
 mod door;
 mod listen;
 mod places;
+#[cfg(test)]
+mod power_cut;
 
 use std::rc::Rc;
 use std::sync::Arc;
