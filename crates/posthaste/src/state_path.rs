@@ -37,13 +37,10 @@ mod tests {
             };
             of(variable).map(|path| path.display().to_string())
         };
-        let home = ("HOME", "/home/a");
-        assert_eq!(found(&[home]).as_deref(), Some("/home/a/.local/state/posthaste"));
+        let home = ("HOME", "/h/a");
+        assert_eq!(found(&[home]).as_deref(), Some("/h/a/.local/state/posthaste"));
         assert_eq!(found(&[home, ("XDG_STATE_HOME", "/s")]).as_deref(), Some("/s/posthaste"));
-        assert_eq!(
-            found(&[home, ("XDG_STATE_HOME", "s")]).as_deref(),
-            Some("/home/a/.local/state/posthaste")
-        );
+        assert_eq!(found(&[home, ("XDG_STATE_HOME", "s")]).as_deref(), Some("/h/a/.local/state/posthaste"));
         let service = ("STATE_DIRECTORY", "/var/lib/queue:/var/lib/other");
         assert_eq!(found(&[home, service]).as_deref(), Some("/var/lib/queue"));
         assert_eq!(found(&[]), None);

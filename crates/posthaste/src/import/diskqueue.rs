@@ -52,7 +52,7 @@ impl DiskQueue {
         let mut files: Vec<(u64, PathBuf)> = std::fs::read_dir(folder)?
             .filter_map(|entry| {
                 let path = entry.ok()?.path();
-                let (queue, number) = data_file(path.file_name()?.to_str()?)?;
+                let (queue, number) = numbered_file(path.file_name()?.to_str()?)?;
                 (queue == name && number >= read_file).then_some((number, path))
             })
             .collect();
@@ -141,7 +141,7 @@ fn read_position(meta: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// Queue and number of a data file's name.
-pub(super) fn data_file(name: &str) -> Option<(&str, u64)> {
+pub(super) fn numbered_file(name: &str) -> Option<(&str, u64)> {
     let (queue, number) = name.strip_suffix(".dat")?.rsplit_once(".diskqueue.")?;
     let digits = number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit());
     Some((queue, number.parse().ok().filter(|_| digits)?))
@@ -178,11 +178,11 @@ mod tests {
 
     #[test]
     fn names_of_files_are_told_apart_whatever_the_topics_are_called() {
-        assert_eq!(data_file("events:a#1.diskqueue.000007.dat"), Some(("events:a#1", 7)));
-        assert_eq!(data_file("a.diskqueue.meta.diskqueue.000000.dat"), Some(("a.diskqueue.meta", 0)));
-        assert_eq!(data_file("a.diskqueue.1000000.dat"), Some(("a", 1_000_000)));
+        assert_eq!(numbered_file("events:a#1.diskqueue.000007.dat"), Some(("events:a#1", 7)));
+        assert_eq!(numbered_file("a.diskqueue.meta.diskqueue.000000.dat"), Some(("a.diskqueue.meta", 0)));
+        assert_eq!(numbered_file("a.diskqueue.1000000.dat"), Some(("a", 1_000_000)));
         for other in ["a.diskqueue.meta.dat", "a.diskqueue.000000.dat.bad", "a.diskqueue.1.dat", "nsqd.dat"] {
-            assert_eq!(data_file(other), None, "{other}");
+            assert_eq!(numbered_file(other), None, "{other}");
         }
         assert_eq!(meta_file("a:b.diskqueue.meta.dat"), Some("a:b"));
     }

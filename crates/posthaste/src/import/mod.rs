@@ -107,7 +107,7 @@ pub(crate) fn nsqd_files(folder: &Path) -> io::Result<Vec<String>> {
 }
 
 fn is_nsqds(name: &str) -> bool {
-    name == metadata::FILE || diskqueue::data_file(name).is_some() || diskqueue::meta_file(name).is_some()
+    name == metadata::FILE || diskqueue::numbered_file(name).is_some() || diskqueue::meta_file(name).is_some()
 }
 
 /// `nsqd.dat, a.diskqueue.000000.dat and 3 more`.

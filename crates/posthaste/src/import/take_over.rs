@@ -81,7 +81,7 @@ fn topics(folder: &Path, files: &[String]) -> anyhow::Result<BTreeMap<TopicName,
         }
     }
     for file in files {
-        let queue = diskqueue::data_file(file).map(|(queue, _)| queue);
+        let queue = diskqueue::numbered_file(file).map(|(queue, _)| queue);
         let Some(queue) = queue.or_else(|| diskqueue::meta_file(file)) else { continue };
         let (topic, channel) =
             queue.split_once(':').map_or((queue, None), |(topic, channel)| (topic, Some(channel)));
