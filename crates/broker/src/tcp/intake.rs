@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -13,12 +14,18 @@ use tokio::io::{AsyncRead, ReadBuf};
 /// Bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Above this a buffer that has been emptied is given back: it held a large body.
+/// Above this a buffer that has been emptied is given away: it held a large body.
 const KEPT_BYTES: usize = 4 * 1024;
+
+/// Room made at once for a body that is still to come. Of a longer one its sender must have sent as much before there is more.
+const ROOM_BYTES_MAX: usize = 1 << 20;
 
 thread_local! {
     /// Taken out while it is in use.
     static SHARED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// What one connection has given away, for the next that needs much: a client that sends large bodies has each in the same memory,
+    /// which the kernel need not clear anew.
+    static SPARE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 #[derive(Debug, Default)]
@@ -51,9 +58,23 @@ impl Intake {
         let (used, need) = execute(&self.bytes);
         self.bytes.drain(..used);
         self.need = need;
-        if self.bytes.is_empty() {
-            self.bytes.shrink_to(KEPT_BYTES);
+        if self.bytes.is_empty() && self.bytes.capacity() > KEPT_BYTES {
+            let given = mem::take(&mut self.bytes);
+            if (SPARE.with_borrow(Vec::capacity)..=2 * ROOM_BYTES_MAX).contains(&given.capacity()) {
+                SPARE.set(given);
+            }
         }
+    }
+
+    /// Keeps the beginning of a command that takes `need` bytes.
+    fn keep(&mut self, rest: &[u8], need: usize) {
+        self.need = need;
+        let room = need.min(ROOM_BYTES_MAX);
+        if room > KEPT_BYTES && self.bytes.capacity() < room {
+            self.bytes = SPARE.take();
+            self.bytes.reserve_exact(room);
+        }
+        self.bytes.extend_from_slice(rest);
     }
 
     /// Reads once, and executes what came as [`execute`](Self::execute) does, if it is worth it.
@@ -76,8 +97,7 @@ impl Intake {
             (Ok(()), 0) => self.ended = true,
             (Ok(()), _) if self.bytes.is_empty() => {
                 let (used, need) = execute(filled);
-                self.bytes.extend_from_slice(&filled[used..]);
-                self.need = need;
+                self.keep(&filled[used..], need);
             }
             (Ok(()), _) => {
                 self.bytes.extend_from_slice(filled);

@@ -1,5 +1,10 @@
 //! NSQ's TCP protocol: the same conversations with the broker and with the real nsqd, frame for frame.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the tests' clock is the wall's, and their threads are their own"
+)]
+
 mod auth;
 mod bounds;
 mod conversations;
