@@ -1,7 +1,7 @@
 //! The embedded queue: NSQ's topics and channels kept in a journal, served over NSQ's own TCP and HTTP APIs.
 //!
-//! Everything here runs on one thread: sessions are local tasks, state is behind an `Rc`, and the one other thread
-//! does nothing but sync the log. So there is no lock, and no wake between threads, per message.
+//! Everything here runs on one thread: sessions are local tasks, state is behind an `Rc`, and the two other threads
+//! do nothing but wait for the disk (syncs, checkpoints). So there is no lock, and no wake between threads, per message.
 //!
 //! | module | holds |
 //! |---|---|

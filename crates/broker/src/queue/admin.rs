@@ -203,6 +203,9 @@ impl Core {
     pub(super) fn unsubscribe(&mut self, number: u32, consumer: u64) {
         let Some(channel) = self.state.channels.get_mut(&number) else { return };
         channel.consumers.remove(&consumer);
+        if self.closed.is_some() {
+            return;
+        }
         let is_over = channel.name.is_ephemeral() && channel.consumers.is_empty();
         if !is_over {
             return self.return_all(number, consumer);

@@ -208,8 +208,9 @@ impl Driver {
                 core.stopping
             };
             if stopping {
-                // The commit loop may have ended.
+                // The commit loop may have ended. What this one does not make durable is the job's to say.
                 self.commit().await;
+                return;
             }
             sleep(Duration::from_millis(1)).await;
         }

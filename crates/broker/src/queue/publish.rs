@@ -1,9 +1,10 @@
 //! Publishing: bounds, ids, records.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use journal::Class;
+use journal::{Class, Position};
 use wire::TopicName;
 
 use super::Commit;
@@ -11,6 +12,7 @@ use super::commits::Commits;
 use super::core::Core;
 use super::error::{Bound, Refused};
 use super::record::{MessageRecord, Record};
+use super::settle::{Ending, Settle, Source};
 use super::stats::Change;
 
 /// Ids that are reserved with one record.
@@ -31,11 +33,32 @@ impl Core {
         if topic.is_ephemeral() {
             return self.publish_held(topic, number, bodies, defer_ms);
         }
+        let mut first = None;
         for body in bodies {
-            self.publish_one(topic, number, body, defer_ms)?;
+            match self.publish_one(topic, number, body, defer_ms) {
+                Ok(at) => _ = first.get_or_insert(at),
+                Err(refused) => {
+                    first.into_iter().for_each(|first| self.withdraw(number, first));
+                    return Err(refused);
+                }
+            }
         }
         self.commits.publishes += 1;
         Ok(self.commit_soon())
+    }
+
+    /// Forgets the part of an MPUB that was appended before the rest was refused: nothing else was appended since.
+    fn withdraw(&mut self, number: u32, first: Position) {
+        let Some(topic) = self.state.topics.get(&number) else { return };
+        let positions = topic.index.positions_from(first);
+        for channel in &topic.channels {
+            for position in &positions {
+                let settle = Settle { position: *position, source: Source::Unread, ending: Ending::Finished };
+                self.settles.push(*channel, settle);
+            }
+        }
+        self.state.forget_from(first, &BTreeSet::new());
+        self.settled();
     }
 
     fn publish_one(
@@ -44,15 +67,16 @@ impl Core {
         number: u32,
         body: &Bytes,
         defer_ms: u64,
-    ) -> Result<(), Refused> {
+    ) -> Result<Position, Refused> {
         let message = self.message(topic, defer_ms)?;
         let mut head = std::mem::take(&mut self.scratch);
         head.clear();
         message.encode(&mut head);
         let appended = self.append(&[&head, body], Class::Ordinary);
         self.scratch = head;
-        self.state.publish(appended?, &message, body, number);
-        Ok(())
+        let at = appended?;
+        self.state.publish(at, &message, body, number);
+        Ok(at)
     }
 
     fn publish_held(

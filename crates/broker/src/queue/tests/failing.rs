@@ -134,3 +134,30 @@ fn one_unfinished_message_in_a_hundred_does_not_keep_the_disk() {
         assert!(disk.used() < 4 * 64 * 1024, "{} bytes for nothing", disk.used());
     });
 }
+
+#[test]
+fn an_mpub_of_which_the_disk_takes_a_part_is_refused_whole() {
+    simulate(async {
+        let disk = Simulated::new(1);
+        let open = Open::on(&disk);
+        let mut a = open.subscribe("t", "a", 100);
+        open.publish("t", "1").await;
+        // The queue has asked how much there is; a moment later somebody else has taken most of it.
+        pass(1_500).await;
+        disk.set_capacity(disk.used() + (130 << 10));
+        let bodies: Vec<Bytes> = (0..20).map(|_| Bytes::from(vec![b'x'; 30_000])).collect();
+        let refused = open.queue.publish(&topic("t"), &bodies, Duration::ZERO);
+        assert!(is_refused(refused), "there is no room for it");
+        assert_eq!((open.counts("t", "a").0, open.queue.counters().messages), (1, 1));
+        disk.set_capacity(1 << 30);
+        pass(5_000).await;
+        assert_eq!(drain(&mut a), ["1"]);
+        open.publish("t", "2").await;
+        pass(500).await;
+        drop(a);
+        let disk = open.kill(&disk).await;
+        let open = Open::on(&disk);
+        let mut a = open.subscribe("t", "a", 100);
+        assert_eq!(drain(&mut a), ["2"]);
+    });
+}
