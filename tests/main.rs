@@ -13,4 +13,5 @@ mod reuse;
 mod shutdown;
 mod silence;
 mod slow_endpoint;
+mod stored;
 mod transport_security;

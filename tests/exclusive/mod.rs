@@ -5,4 +5,7 @@ mod demo;
 mod outage;
 mod pace;
 mod queue_shares;
+mod stored_backlog;
+mod stored_latency;
+mod stored_rate;
 mod throughput;
