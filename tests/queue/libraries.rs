@@ -68,13 +68,13 @@ impl Library {
         let stats = broker.channel(topic, "peer");
         assert_eq!(stats.depth, COUNT as u64, "{topic}: {stats:?}");
         let consumer = self.start("consume", broker, topic, consume);
-        assert_eq!(consumer.wait(PATIENCE).code, Some(0), "{topic}: {}", consumer.output());
+        let stats = broker.wait_channel(topic, "peer", |stats| stats.finished() == COUNT as u64);
+        assert_eq!((stats.requeues, stats.timeouts), (0, 0), "{topic}: {stats:?}");
+        consumer.kill9();
         let stdout = consumer.stdout();
         let seen: BTreeSet<&str> = stdout.lines().filter(|line| line.starts_with("m-")).collect();
         let expected: BTreeSet<String> = (0..COUNT).map(|serial| format!("m-{serial}")).collect();
         assert_eq!(seen, expected.iter().map(String::as_str).collect(), "{topic}");
-        let stats = broker.wait_channel(topic, "peer", |stats| stats.finished() == COUNT as u64);
-        assert_eq!((stats.requeues, stats.timeouts), (0, 0), "{topic}: {stats:?}");
     }
 
     /// Bare and over TLS, without and with compression.

@@ -2,8 +2,8 @@
 //
 //	peer publish|consume --address HOST:PORT --topic T [--channel C] --prefix P --count N [--ca-file F] [--compression C]
 //
-// `publish` sends P-0 to P-(N-1), the first half one by one and the rest at once. `consume` finishes messages until it has
-// seen N different ones, and prints each body on a line.
+// `publish` sends P-0 to P-(N-1), the first half one by one and the rest at once. `consume` finishes every message and prints
+// its body on a line, until it is killed.
 package main
 
 import (
@@ -70,22 +70,13 @@ func consume(config *nsq.Config) error {
 		return err
 	}
 	consumer.SetLoggerLevel(nsq.LogLevelWarning)
-	bodies := make(chan string, 1)
 	consumer.AddHandler(nsq.HandlerFunc(func(message *nsq.Message) error {
-		bodies <- string(message.Body)
+		fmt.Println(string(message.Body))
 		return nil
 	}))
 	if err := consumer.ConnectToNSQD(*address); err != nil {
 		return err
 	}
-	seen := map[string]bool{}
-	for len(seen) < *count {
-		body := <-bodies
-		seen[body] = true
-		fmt.Println(body)
-	}
-	// What was handed over last is finished once Stop has waited for its handler.
-	consumer.Stop()
 	<-consumer.StopChan
 	return nil
 }
