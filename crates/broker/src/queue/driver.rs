@@ -12,6 +12,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
+use journal::{CheckpointError, WriteError};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::core::{Core, Shared};
@@ -180,7 +181,15 @@ impl Driver {
             core.append_settles();
             let doubts = core.counters.commits_failed;
             let state = core.state.encode();
-            let job = core.journal.begin_checkpoint(state).map_err(|error| error.to_string())?;
+            let job = match core.journal.begin_checkpoint(state) {
+                Ok(job) => job,
+                Err(error) => {
+                    if let CheckpointError::Write(WriteError::Lost(lost)) = &error {
+                        core.lose(lost);
+                    }
+                    return Err(error.to_string());
+                }
+            };
             core.commit_wanted = true;
             core.driver.notify_one();
             (job, core.journal.end(), doubts)

@@ -146,7 +146,7 @@ impl Core {
                 return Some(0);
             }
         };
-        let new = self.append_moved(planned, &bytes)?;
+        let new = self.append_moved(planned, &bytes, planned.at)?;
         self.rewriting.moves.push(Move { topic: planned.name.clone(), old: planned.at, new });
         self.counters.messages_moved += 1;
         if self.settles_due_ms.is_none() {
@@ -156,16 +156,18 @@ impl Core {
         Some(bytes.len() as u64)
     }
 
-    fn append_moved(&mut self, planned: &Planned, bytes: &Bytes) -> Option<Position> {
+    /// `old` is what the record says that it moved from; the state has it where it was planned from.
+    fn append_moved(&mut self, planned: &Planned, bytes: &Bytes, old: Position) -> Option<Position> {
         let ((id, timestamp_ns), body) = message_of(bytes)?;
         let topic = self.state.topics.get(&planned.topic)?;
         let defer_ms = topic.delays.get(&planned.slot).copied().unwrap_or(0);
         let message = MessageRecord { topic: planned.name.as_str(), id, timestamp_ns, defer_ms };
         let places = planned.places.clone();
-        let record = MovedRecord { message, old: planned.at, waiting: planned.waiting, places };
+        let mut record = MovedRecord { message, old, waiting: planned.waiting, places };
         let mut head = Vec::new();
         record.encode(&mut head);
         let new = self.append(&[&head, &body], Class::Reserved).ok()?;
+        record.old = planned.at;
         self.state.moved(new, &record, body.len(), planned.topic);
         Some(new)
     }
@@ -220,8 +222,28 @@ impl Core {
         };
         // Nobody waits for it any more.
         let Some(planned) = planned else { return true };
-        let Ok(bytes) = self.journal.read(lost.old) else { return false };
-        let Some(new) = self.append_moved(&planned, &bytes) else { return false };
+        let bytes = match self.journal.read(lost.old) {
+            Ok(bytes) => bytes,
+            Err(ReadError::Io { .. }) => return false,
+            Err(error) => {
+                tracing::error!(%error, "a message cannot be read and is given up");
+                self.give_up(&planned);
+                return true;
+            }
+        };
+        // A start may find the lost copy or not. So it is finished, which is passed over where it is not there, and it is
+        // the first copy that moves: else one of the two would stay beside the new one.
+        for (channel, place) in &planned.places {
+            let source = match place {
+                Place::Unread => Source::Unread,
+                Place::Again { .. } => Source::Again,
+                Place::Deferred { .. } => Source::Deferred,
+                Place::InFlight { source, .. } => *source,
+            };
+            self.settles.push(*channel, Settle { position: lost.new, source, ending: Ending::Finished });
+        }
+        self.append_settles();
+        let Some(new) = self.append_moved(&planned, &bytes, lost.old) else { return false };
         self.rewriting.moves.push(Move { topic: lost.topic.clone(), old: lost.old, new });
         true
     }

@@ -109,9 +109,13 @@ impl Run {
         if self.chance.below(4) == 0 {
             disk.fail_syncs(Fail::Nth(1 + self.chance.below(20)));
         }
+        if self.chance.below(6) == 0 {
+            disk.fail_writes(Fail::Nth(1 + self.chance.below(60)));
+        }
         disk.write_short(self.chance.below(8) == 0);
         let Ok(open) = Open::try_new(Arc::new(wire.clone()), &settings()) else {
             disk.fail_syncs(Fail::Never);
+            disk.fail_writes(Fail::Never);
             return wire.after().unwrap_or_else(|| disk.kill());
         };
         open.queue.set_flawed(self.flawed);
@@ -146,6 +150,7 @@ impl Run {
             }
         }
         disk.fail_syncs(Fail::Never);
+        disk.fail_writes(Fail::Never);
         let next = wire
             .after()
             .unwrap_or_else(|| if self.chance.below(2) == 0 { disk.crash() } else { disk.kill() });
