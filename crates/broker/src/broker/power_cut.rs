@@ -4,7 +4,7 @@
 //! power cut or a kill between any two steps of the broker; in the end everything is consumed, and nothing acknowledged may be missing. (Power that
 //! goes in the middle of a call to the disk is the queue's own test.)
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -116,6 +116,8 @@ struct Ledger {
     acknowledged: HashSet<String>,
     /// A FIN was sent: it need not come again.
     finished: HashSet<String>,
+    /// Whose id it is: none is issued twice.
+    ids: HashMap<[u8; 16], String>,
 }
 
 impl Publisher {
@@ -187,6 +189,9 @@ fn consume(consumer: &mut Pipe, ledger: &mut Ledger, mut keeps: impl FnMut() -> 
         }
         let body = String::from_utf8(frame[26..].to_vec()).expect("tests publish text");
         assert!(ledger.published.contains(&body), "nobody published {body:?}");
+        let id = frame[10..26].try_into().expect("16 bytes");
+        let first = ledger.ids.entry(id).or_insert_with(|| body.clone());
+        assert_eq!(*first, body, "an id was issued twice");
         if !keeps() {
             consumer.send(&[b"FIN ", &frame[10..26], b"\n"].concat());
             ledger.finished.insert(body);
@@ -300,7 +305,8 @@ fn run(seed: u64, flawed: bool) -> (Vec<String>, usize) {
                 break;
             }
         }
-        assert_eq!(broker.queue().counters().messages, 0, "seed {seed}: something is left");
+        let stats = broker.queue().stats(None, None);
+        assert_eq!(broker.queue().counters().messages, 0, "seed {seed}: something is left: {stats:#?}");
         let missing = ledger.acknowledged.difference(&ledger.finished);
         let missing = missing.map(|body| body.chars().take(20).collect()).collect();
         broker.stop().await.expect("the disk is well");
