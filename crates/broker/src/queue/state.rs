@@ -223,6 +223,12 @@ impl State {
         words.sum()
     }
 
+    /// What is live in a topic, by its messages and not by the books.
+    #[cfg(test)]
+    pub(super) fn count_live(&self, topic: &Topic) -> u64 {
+        topic.index.segments.keys().map(|segment| u64::from(self.live_in(topic, *segment))).sum()
+    }
+
     fn give_back(&mut self, segment: u32, messages: u64, bytes: u64) {
         self.live = self.live.saturating_sub(messages);
         self.bytes = self.bytes.saturating_sub(bytes);

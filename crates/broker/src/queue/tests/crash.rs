@@ -38,13 +38,17 @@ impl Ledger {
 
 type Shared = Rc<RefCell<Ledger>>;
 
-struct Run {
+pub(super) struct Run {
     chance: Chance,
     ledger: Shared,
     flawed: bool,
 }
 
 impl Run {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { chance: Chance::new(seed + 1), ledger: Shared::default(), flawed: false }
+    }
+
     /// A body that says what it is, and is long enough to fill segments now and then.
     fn body(&mut self, to: &str) -> String {
         let number = {
@@ -104,7 +108,7 @@ impl Run {
     }
 
     /// One life; the disk after it.
-    async fn live(&mut self, disk: Simulated) -> Simulated {
+    pub(super) async fn live(&mut self, disk: Simulated) -> Simulated {
         let wire = Tripwire::new(disk.clone(), 1 + self.chance.below(400));
         if self.chance.below(4) == 0 {
             disk.fail_syncs(Fail::Nth(1 + self.chance.below(20)));
@@ -205,7 +209,7 @@ fn run(seed: u64, flawed: bool) -> (Vec<String>, usize) {
     println!("seed {seed}");
     simulate(async {
         let mut disk = Simulated::new(seed);
-        let mut run = Run { chance: Chance::new(seed + 1), ledger: Shared::default(), flawed };
+        let mut run = Run { flawed, ..Run::new(seed) };
         // The channels are there, durably, before anything is published: each message is for all of them.
         let open = Open::on(&disk);
         for to in TOPICS {

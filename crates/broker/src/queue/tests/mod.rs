@@ -2,6 +2,7 @@
 
 mod crash;
 mod failing;
+mod lost_records;
 mod model;
 mod semantics;
 mod tripwire;
