@@ -31,7 +31,8 @@ fn table() -> Vec<Difference> {
         },
         Difference {
             name: "a RDY beyond 64 bits",
-            said: b"SUB t c\nRDY 18446744073709551617\n".to_vec(),
+            // A topic of its own: nsqd hands out what is there.
+            said: b"SUB empty c\nRDY 18446744073709551617\n".to_vec(),
             nsqd: "0 response OK\n0 end\n",
             broker: "0 response OK\n0 error E_INVALID RDY count 18446744073709551615 out of range 0-2500\n0 end\n",
             why: "nsqd's number wraps: this was RDY 1",
