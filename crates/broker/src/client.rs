@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn a_client_is_named_by_its_address_until_it_says_more() {
-        let name = |address: &str| Client::new(1, address.to_owned(), 0, Duration::ZERO).client_id.into_inner();
+        let name =
+            |address: &str| Client::new(1, address.to_owned(), 0, Duration::ZERO).client_id.into_inner();
         assert_eq!(name("127.0.0.1:5000"), "127.0.0.1");
         assert_eq!(name("[::1]:5000"), "::1");
         assert_eq!(name("@"), "");
