@@ -37,7 +37,7 @@ mod outages {
     const POSTED: u64 = 40;
     /// How long an outage lasts. Long enough for the pauses between two dials to reach their 5 s (they double from 100 ms).
     fn outage() -> Duration {
-        Duration::from_secs(if std::env::var_os("POSTHASTE_FULL").is_some() { 60 } else { 8 })
+        Duration::from_secs(if rig::is_full() { 60 } else { 8 })
     }
 
     /// Waits until the topic has passed everything on to the channel: what is on its way between the two is in flight

@@ -180,7 +180,7 @@ fn close_wait(port: u16) -> usize {
 /// always taken first.
 #[test]
 fn a_trickle_after_a_burst_stays_on_the_newest_connections() {
-    let seconds = if std::env::var_os("POSTHASTE_FULL").is_some() { 20 } else { 6 };
+    let seconds = if rig::is_full() { 20 } else { 6 };
     let nginx = Nginx::start(NginxOptions {
         keepalive_requests: Some(1_000_000),
         keepalive_timeout: Some("1s".into()),

@@ -53,6 +53,11 @@ impl Run {
     }
 }
 
+/// Are the long variants asked for (`cargo xtask test --full`)?
+pub(crate) fn is_full() -> bool {
+    std::env::var_os("POSTHASTE_FULL").is_some()
+}
+
 /// An nsqd with the topic and the channel, so that what is published waits for its consumer.
 pub(crate) fn nsqd(flags: &[&str]) -> Nsqd {
     let nsqd = Nsqd::start(flags);

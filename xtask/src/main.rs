@@ -3,6 +3,7 @@
 //! - `checkout`: where things lie, and how a command is run
 //! - `setup`: the programs that the tests need from the system
 //! - `nsq`: the real NSQ, built into `target/nsq`
+//! - `peers`: other people's NSQ libraries, each with a producer and a consumer, in `target/peers`
 //! - `tidy`: rules of the tree that no compiler checks
 //! - `test`: all of the above, then every test
 //! - `bench`: Posthaste beside its peers
@@ -19,6 +20,7 @@ mod bench;
 mod checkout;
 mod deny;
 mod nsq;
+mod peers;
 mod setup;
 mod test;
 mod tidy;
@@ -28,7 +30,7 @@ use std::process::ExitCode;
 use checkout::Checkout;
 
 const USAGE: &str = "\
-cargo xtask setup                        get the programs that the tests need (apt-get on Debian and Ubuntu)
+cargo xtask setup                        get the programs that the tests need (apt-get on Debian and Ubuntu, pip, npm)
 cargo xtask nsq                          build the real NSQ into target/nsq
 cargo xtask test [--full] [--filter X]   setup, nsq, then every test; --full takes the long variants too
 cargo xtask tidy                         the rules of the tree: crate edges, sizes, names, words
@@ -43,7 +45,7 @@ fn main() -> ExitCode {
     let Some((verb, rest)) = arguments.split_first() else { return usage("which of these?") };
     let checkout = Checkout::find();
     let done = match (verb.as_str(), rest) {
-        ("setup", []) => setup::run(),
+        ("setup", []) => setup::run().and_then(|()| peers::run(&checkout)),
         ("nsq", []) => setup::run().and_then(|()| nsq::run(&checkout)),
         ("tidy", []) => tidy::run(&checkout),
         ("deny", []) => deny::run(&checkout),

@@ -16,7 +16,7 @@ struct Needed {
     purpose: &'static str,
 }
 
-const NEEDED: [Needed; 5] = [
+const NEEDED: [Needed; 8] = [
     Needed {
         program: "go",
         package: "golang-go",
@@ -26,10 +26,26 @@ const NEEDED: [Needed; 5] = [
     Needed { program: "wrk", package: "wrk", purpose: "the bench's limit: bare requests" },
     Needed { program: "nft", package: "nftables", purpose: "drops packets in a network namespace" },
     Needed { program: "ip", package: "iproute2", purpose: "makes network namespaces" },
+    Needed { program: PYTHON, package: "python3-venv", purpose: "runs pynsq against the embedded queue" },
+    Needed { program: "node", package: "nodejs", purpose: "runs nsqjs against the embedded queue" },
+    Needed { program: "npm", package: "npm", purpose: "gets nsqjs" },
 ];
 
+/// A name of its own, because it needs more than to be there.
+pub(crate) const PYTHON: &str = "python3";
+
+/// Debian's Python comes without what makes virtual environments.
+fn is_missing(needed: &Needed) -> bool {
+    let makes_environments = || {
+        let asked =
+            Command::new(PYTHON).args(["-c", "import ensurepip, venv"]).stderr(Stdio::null()).status();
+        asked.is_ok_and(|status| status.success())
+    };
+    program(needed.program).is_none() || (needed.program == PYTHON && !makes_environments())
+}
+
 pub(crate) fn run() -> Result<()> {
-    let missing: Vec<&Needed> = NEEDED.iter().filter(|needed| program(needed.program).is_none()).collect();
+    let missing: Vec<&Needed> = NEEDED.iter().filter(|needed| is_missing(needed)).collect();
     if missing.is_empty() {
         println!("setup: nothing to do, this machine has {}", NEEDED.map(|needed| needed.program).join(", "));
         return Ok(());

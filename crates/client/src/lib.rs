@@ -4,6 +4,7 @@
 
 mod consumer;
 mod dial;
+mod in_process;
 mod lookup;
 mod producer;
 mod reconnect;
@@ -16,6 +17,7 @@ pub use consumer::{
     DisconnectReason, Event, Lost, Settled, Source,
 };
 pub use dial::{DialError, Dialer, Dialled, Fault, Malformed, Negotiated, Step};
+pub use in_process::InProcess;
 pub use lookup::{Listing, ListingChange, Lookup, LookupError, LookupSettings, Node};
 pub use producer::{
     Disconnect, NotSent, OutcomeUnknown, Producer, ProducerCounters, ProducerEvent, ProducerSettings,

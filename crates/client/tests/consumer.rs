@@ -9,6 +9,8 @@ mod deadlines;
 mod discovery;
 #[path = "consumer/faults.rs"]
 mod faults;
+#[path = "consumer/in_process.rs"]
+mod in_process;
 #[path = "consumer/rig.rs"]
 mod rig;
 #[path = "consumer/settling.rs"]

@@ -24,10 +24,33 @@ pub(crate) fn view(path: &Path, settings: &Settings) -> String {
     for route in routes {
         write!(text, "\nroute {}\n{}", route.name, route_view(route)).expect("a string takes everything");
     }
+    if let Some(broker) = &settings.broker {
+        write!(text, "\nembedded queue\n{}", broker_view(broker)).expect("a string takes everything");
+    }
     for warning in &settings.warnings {
         write!(text, "\nwarning: {warning}\n").expect("a string takes everything");
     }
     text
+}
+
+fn broker_view(broker: &broker::Settings) -> String {
+    let bound = format!(
+        "{} and {} at most; a publish beyond is refused",
+        counted(broker.messages_max, "message"),
+        bytes(broker.bytes_max)
+    );
+    let lines = [
+        ("kept in", broker.data_path.display().to_string()),
+        (
+            "serves",
+            format!(
+                "NSQ's TCP protocol on {}, nsqd's HTTP API on {}",
+                broker.tcp_address, broker.http_address
+            ),
+        ),
+        ("holds", bound),
+    ];
+    lines.iter().map(|(about, says)| format!("  {about:<8} {says}\n")).collect()
 }
 
 fn route_view(route: &RouteSettings) -> String {
@@ -35,6 +58,7 @@ fn route_view(route: &RouteSettings) -> String {
     let source = match &consumer.source {
         Source::Nsqds(addresses) => format!("nsqd {}", addresses.join(", ")),
         Source::Lookupds(addresses) => format!("nsqlookupd {}", addresses.join(", ")),
+        Source::Memory(_) => "the embedded queue".to_owned(),
     };
     let mut names: Vec<_> = endpoint.headers.iter().map(|(name, _)| name).collect();
     if route.idempotency_key {

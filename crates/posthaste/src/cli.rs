@@ -1,4 +1,4 @@
-//! The command line: `run`, `check`, and a flag for every key.
+//! The command line: `run`, `check`, `demo`, and a flag for every key. `broker` has nsqd's flags, which are read elsewhere.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use crate::config::keys::{EndpointKeys, Key, Keys, Otherwise, ProcessKeys, QueueKeys, RouteKeys};
+use crate::config::keys::{
+    BrokerKeys, EndpointKeys, Key, Keys, Otherwise, ProcessKeys, QueueKeys, RouteKeys,
+};
 use crate::config::kind::Kind;
 use crate::config::{Mistakes, Place, with_flags};
+use crate::demo;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -17,6 +20,10 @@ pub(crate) enum Task {
     Run(Flags),
     /// Look at a configuration file and say what is wrong with it.
     Check(PathBuf),
+    /// The embedded queue alone, with these arguments.
+    Broker(Vec<OsString>),
+    /// The main job on this machine.
+    Demo(demo::Asked),
     /// Write this and be done: help or version.
     Say(String),
 }
@@ -52,10 +59,18 @@ const ESSENTIAL: [&str; 16] = [
 
 const CONFIG: &str = "config";
 const FILE: &str = "file";
+const BROKER: &str = "broker";
+const EVENTS: &str = "events";
+const MESSAGES: &str = "messages";
+const SUMMARY: &str = "summary";
 
 /// Reads the command line, the program's name first. `None` means that what was meant cannot be told; in any case every
 /// mistake that can be seen here is in `mistakes`.
 pub(crate) fn read(arguments: Vec<OsString>, mistakes: &mut Mistakes) -> Option<Task> {
+    // nsqd's flags have one dash as well as two, which this parser cannot read.
+    if arguments.get(1).is_some_and(|command| command == BROKER) {
+        return Some(Task::Broker(arguments.into_iter().skip(2).collect()));
+    }
     let mut arguments = arguments;
     // Each round takes at least one argument out, so there is an end.
     loop {
@@ -130,6 +145,11 @@ fn task(matches: &ArgMatches) -> Task {
         Some(("check", matches)) => {
             Task::Check(matches.get_one(FILE).cloned().expect("clap requires the file"))
         }
+        Some(("demo", matches)) => Task::Demo(demo::Asked {
+            events: matches.get_one(EVENTS).cloned(),
+            messages: *matches.get_one(MESSAGES).expect("it has a default"),
+            json: matches.get_one::<String>(SUMMARY).is_some_and(|form| form == "json"),
+        }),
         _ => unreachable!("clap requires one of the subcommands"),
     }
 }
@@ -142,6 +162,7 @@ fn all_keys() -> impl Iterator<Item = (&'static str, &'static Key)> {
     table::<RouteKeys>()
         .chain(table::<EndpointKeys>())
         .chain(table::<QueueKeys>())
+        .chain(table::<BrokerKeys>())
         .chain(table::<ProcessKeys>())
 }
 
@@ -161,11 +182,42 @@ fn command() -> Command {
     let check = Command::new("check")
         .about("Says every mistake of a configuration file, or in short what it amounts to")
         .arg(file);
+    let broker = Command::new(BROKER)
+        .about("Serves the embedded queue alone, with nsqd's flags, until SIGINT or SIGTERM");
     Command::new("posthaste")
         .version(env!("CARGO_PKG_VERSION"))
         .about("From a queue to an HTTPS API, over connections that are provably reused")
         .subcommand_required(true)
-        .subcommands([run, check])
+        .subcommands([demo_command(), run, broker, check])
+}
+
+fn demo_command() -> Command {
+    Command::new("demo")
+        .about("Shows the main job on this machine: embedded queue, HTTPS endpoint, and the proof at the end")
+        .arg(
+            Arg::new(EVENTS)
+                .long(EVENTS)
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("Your own events, one a line (NDJSON or any text), instead of made-up ones"),
+        )
+        .arg(
+            Arg::new(MESSAGES)
+                .long(MESSAGES)
+                .value_name("N")
+                .default_value("100000")
+                .conflicts_with(EVENTS)
+                .value_parser(clap::value_parser!(u32).range(1..=i64::from(demo::EVENTS_MAX)))
+                .help("How many events to make up"),
+        )
+        .arg(
+            Arg::new(SUMMARY)
+                .long(SUMMARY)
+                .value_name("WORD")
+                .default_value("human")
+                .value_parser(["human", "json"])
+                .help("The report for reading, or as one JSON object on standard output"),
+        )
 }
 
 fn flag(key: &'static Key) -> Arg {

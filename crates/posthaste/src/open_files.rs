@@ -6,7 +6,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What is open besides connections: standard streams, epoll and its kin of each worker, resolver threads, files read
 /// at the start.
-const RESERVE: u64 = 64;
+pub(crate) const RESERVE: u64 = 64;
+
+/// Files of an embedded queue: segments, checkpoints, its listeners, what it asks of nsqlookupds.
+const QUEUE_RESERVE: u64 = 64;
 
 /// Raises the soft limit to the hard one, which needs no privilege, and returns what is in force then; `None` is no
 /// limit.
@@ -22,6 +25,16 @@ pub(crate) fn raise_limit() -> Option<u64> {
     }
 }
 
+/// Lowers how many connections an embedded queue takes to what the limit leaves beside all else that may be open, so that
+/// no client can use up the files that deliveries need. A few are always left, whatever the limit.
+pub(crate) fn bound_connections(connections_max: &mut usize, needed: u64, limit: Option<u64>) {
+    const LEAST: u64 = 16;
+    if let Some(limit) = limit {
+        let left = limit.saturating_sub(needed + QUEUE_RESERVE).max(LEAST);
+        *connections_max = (*connections_max).min(usize::try_from(left).unwrap_or(usize::MAX));
+    }
+}
+
 /// How many the settings can need at once.
 pub(crate) fn needed(settings: &PipelineSettings) -> u64 {
     let of_route = |route: &pipeline::RouteSettings| {
@@ -30,6 +43,8 @@ pub(crate) fn needed(settings: &PipelineSettings) -> u64 {
             // How many nsqds there are is not known before they are asked for: one connection to each nsqlookupd, and
             // as many nsqds.
             Source::Lookupds(addresses) => 2 * addresses.len(),
+            // Pipes in memory.
+            Source::Memory(_) => 0,
         };
         (route.concurrency + queue * route.lanes) as u64
     };
@@ -39,6 +54,16 @@ pub(crate) fn needed(settings: &PipelineSettings) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_queues_connections_fit_the_limit() {
+        let bounded = |limit| {
+            let mut most = 10_000;
+            bound_connections(&mut most, 100, limit);
+            most
+        };
+        assert_eq!([None, Some(1_000_000), Some(1_024), Some(10)].map(bounded), [10_000, 10_000, 860, 16]);
+    }
 
     #[test]
     fn the_limit_is_raised_to_the_hard_one() {

@@ -3,12 +3,14 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use pipeline::{Pipeline, PipelineSettings, RouteSettings, Snapshot};
+use tokio::runtime::Runtime;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use crate::config::Settings;
+use crate::embedded::{Before, Embedded};
 use crate::live::{self, LiveLine};
 use crate::log;
 use crate::screen::Screen;
@@ -42,7 +44,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start a runtime")?;
     let began = Instant::now();
-    let ended = runtime.block_on(deliver(settings.pipeline, &screen));
+    let ended = with_queue(settings.pipeline, settings.broker, &runtime, &screen);
     screen.close(&closing);
     let (ending, snapshot) = ended?;
     let summary = Summary::of(&snapshot, Usage::since(began));
@@ -53,17 +55,42 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Runs the pipeline to its end, and shows how it is doing.
-async fn deliver(settings: PipelineSettings, screen: &Screen) -> anyhow::Result<(Ending, Snapshot)> {
+/// Runs the pipeline within the life of the embedded queue, if a route uses it: the queue serves before the first lane
+/// asks it for messages, and takes its leave when the last lane has given back what it held.
+fn with_queue(
+    mut settings: PipelineSettings,
+    broker: Option<broker::Settings>,
+    runtime: &Runtime,
+    screen: &Screen,
+) -> anyhow::Result<(Ending, Snapshot)> {
     // Before anything is held, so that no signal can find messages and no one to give them back.
-    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let signals = {
+        let _entered = runtime.enter();
+        Signals::listen().context("cannot listen for signals")?
+    };
+    let Some(broker) = broker else {
+        return runtime.block_on(deliver(settings, signals, None, screen));
+    };
+    let queue = Embedded::start(broker, Before::Nothing).context("the embedded queue cannot start")?;
+    info!("{}", queue.served());
+    queue.served().attach(&mut settings);
+    runtime.block_on(deliver(settings, signals, Some(queue), screen))
+}
+
+/// Runs the pipeline to its end, and shows how it is doing; then stops the queue.
+async fn deliver(
+    settings: PipelineSettings,
+    mut signals: Signals,
+    mut queue: Option<Embedded>,
+    screen: &Screen,
+) -> anyhow::Result<(Ending, Snapshot)> {
     let routes = settings.routes.clone();
     let mut pipeline = pipeline::start(settings)?;
     say(&routes);
     let mut live = LiveLine::new();
     let mut ticks = interval(live::INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut draining = false;
+    let (mut draining, mut failed) = (false, false);
     let ending = loop {
         tokio::select! {
             biased;
@@ -77,6 +104,13 @@ async fn deliver(settings: PipelineSettings, screen: &Screen) -> anyhow::Result<
                 draining = true;
             }
             () = pipeline.finished() => break if draining { Ending::Drained } else { Ending::Failed },
+            Some(ended) = ended(&mut queue), if !draining => {
+                error!("the embedded queue has ended: {}", ended.err().unwrap_or_else(|| anyhow!("nobody asked for it")));
+                queue = None;
+                pipeline.drain();
+                failed = true;
+                draining = true;
+            }
             _ = ticks.tick(), if screen.is_terminal() => screen.live(live.next(&pipeline.snapshot(), draining)),
         }
     };
@@ -85,7 +119,35 @@ async fn deliver(settings: PipelineSettings, screen: &Screen) -> anyhow::Result<
     }
     let snapshot = pipeline.snapshot();
     leave(pipeline, ending);
-    Ok((ending, snapshot))
+    let ending = match (queue, ending) {
+        (Some(queue), Ending::Drained | Ending::Failed) => {
+            info!("the lanes are done: publishes are refused from now on, and what was published is synced");
+            let stopped = stop(queue, &mut signals).await?;
+            if stopped { ending } else { Ending::Stopped }
+        }
+        (_, ending) => ending,
+    };
+    Ok((if failed { Ending::Failed } else { ending }, snapshot))
+}
+
+/// The end of the queue, if there is one; it ends by itself only when something is wrong.
+async fn ended(queue: &mut Option<Embedded>) -> Option<anyhow::Result<()>> {
+    match queue {
+        Some(queue) => Some(queue.ended().await),
+        None => None,
+    }
+}
+
+/// Stops the queue; false when a signal did not want to wait for it.
+async fn stop(queue: Embedded, signals: &mut Signals) -> anyhow::Result<bool> {
+    tokio::select! {
+        biased;
+        signal = signals.next() => {
+            warn!("{signal} again: stopping at once");
+            Ok(false)
+        }
+        stopped = queue.stop() => stopped.map(|()| true),
+    }
 }
 
 fn say(routes: &[RouteSettings]) {

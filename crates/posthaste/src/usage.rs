@@ -19,15 +19,24 @@ pub(crate) struct Usage {
 impl Usage {
     /// The cost up to now of what began at `began`.
     pub(crate) fn since(began: Instant) -> Usage {
-        let cpu = clock_gettime(ClockId::ProcessCPUTime);
-        let seconds = u64::try_from(cpu.tv_sec).unwrap_or_default();
-        let nanos = u32::try_from(cpu.tv_nsec).unwrap_or_default();
-        Usage {
-            wall: began.elapsed(),
-            cpu: Duration::new(seconds, nanos),
-            memory_peak_bytes: memory_peak_bytes(),
-        }
+        Usage { wall: began.elapsed(), cpu: process_cpu(), memory_peak_bytes: memory_peak_bytes() }
     }
+}
+
+/// CPU time of all threads of this process.
+pub(crate) fn process_cpu() -> Duration {
+    cpu(ClockId::ProcessCPUTime)
+}
+
+/// CPU time of this thread.
+pub(crate) fn thread_cpu() -> Duration {
+    cpu(ClockId::ThreadCPUTime)
+}
+
+fn cpu(clock: ClockId) -> Duration {
+    let cpu = clock_gettime(clock);
+    let seconds = u64::try_from(cpu.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(cpu.tv_nsec).unwrap_or_default())
 }
 
 /// Linux tells it as `VmHWM:     12345 kB`, elsewhere there is no such file.

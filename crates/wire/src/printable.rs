@@ -31,6 +31,27 @@ pub(crate) fn printable(bytes: &[u8]) -> String {
     text
 }
 
+/// As [`printable`], for text that stands between quotation marks, as Go's `%q` escapes it.
+pub(crate) fn quotable(bytes: &[u8]) -> String {
+    let plain = |byte: &u8| !matches!(byte, b'"' | b'\\');
+    if bytes.iter().all(plain) {
+        return printable(bytes);
+    }
+    let kept = &bytes[..bytes.len().min(PRINTABLE_BYTES_MAX)];
+    let mut text = String::new();
+    for piece in kept.chunk_by(|a, b| plain(a) && plain(b)) {
+        match piece {
+            [b'"'] => text.push_str("\\\""),
+            [b'\\'] => text.push_str("\\\\"),
+            _ => text.push_str(&printable(piece)),
+        }
+    }
+    if kept.len() < bytes.len() {
+        text.push('…');
+    }
+    text
+}
+
 /// Line and paragraph separators, and the marks that reorder or hide what stands around them on a terminal.
 fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -45,6 +66,13 @@ mod tests {
         assert_eq!(printable("größe 5 > 4".as_bytes()), "größe 5 > 4");
         assert_eq!(printable(b"a\nb\x1b[2Jc\xff\0"), "a\\nb\\x1b[2Jc\\xff\\x00");
         assert_eq!(printable("\u{202e}x".as_bytes()), "\\u{202e}x");
+    }
+
+    #[test]
+    fn what_stands_between_quotation_marks_has_none_bare() {
+        assert_eq!(quotable(b"a b"), "a b");
+        assert_eq!(quotable(b"a\"b\\c\n\""), "a\\\"b\\\\c\\n\\\"");
+        assert!(quotable(&b"\"".repeat(1000)).ends_with("\\\"…"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::checkout::Checkout;
-use crate::{nsq, setup, tidy};
+use crate::{nsq, peers, setup, tidy};
 use build::Built;
 use program::TestProgram;
 
@@ -67,6 +67,7 @@ pub(crate) fn run(checkout: &Checkout, options: &Options) -> Result<ExitCode> {
     let started = Instant::now();
     setup::run()?;
     nsq::run(checkout)?;
+    peers::run(checkout)?;
     let mut tally = Tally::default();
     if options.filter.is_none() {
         tally.add(tidy::tally(checkout)?);
@@ -90,7 +91,10 @@ pub(crate) fn run(checkout: &Checkout, options: &Options) -> Result<ExitCode> {
 
 /// Where the tests find the real NSQ, and whether they take their long variants.
 fn environment(checkout: &Checkout, options: &Options) -> Vec<(&'static str, OsString)> {
-    let mut environment = vec![("POSTHASTE_NSQ_DIR", checkout.target("nsq").into_os_string())];
+    let mut environment = vec![
+        ("POSTHASTE_NSQ_DIR", checkout.target("nsq").into_os_string()),
+        ("POSTHASTE_PEERS_DIR", checkout.target("peers").into_os_string()),
+    ];
     if options.full {
         environment.push(("POSTHASTE_FULL", "1".into()));
     }

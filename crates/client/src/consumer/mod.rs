@@ -142,9 +142,9 @@ impl Consumer {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let dialer = Dialer::new(&settings.connection)?;
+        let dialer = Dialer::new(&settings.connection())?;
         let lookup = match &settings.source {
-            Source::Nsqds(_) => None,
+            Source::Nsqds(_) | Source::Memory(_) => None,
             Source::Lookupds(lookupds) => Some(Lookup::new(&settings.lookup(lookupds.clone()))?),
         };
         let shared = Rc::new(Shared::new(settings, counters, Events::new(events)));
@@ -152,8 +152,12 @@ impl Consumer {
         if let Some(lookup) = lookup {
             shared.spawn(discovery::run(Rc::clone(&shared), lookup, dialer.clone()));
         }
-        if let Source::Nsqds(nsqds) = &shared.settings.source {
-            nsqds.iter().for_each(|address| node::want(&shared, &dialer, address.as_str().into()));
+        match &shared.settings.source {
+            Source::Nsqds(nsqds) => {
+                nsqds.iter().for_each(|address| node::want(&shared, &dialer, address.as_str().into()));
+            }
+            Source::Memory(queue) => node::want(&shared, &dialer, Arc::clone(queue.name())),
+            Source::Lookupds(_) => {}
         }
         Ok(Consumer(Rc::new(Handle(shared))))
     }

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::connection::{Connection, Ended};
 use super::event::{DisconnectReason, Event};
+use super::settings::Source;
 use super::shared::Shared;
 use crate::dial::{DialError, Dialer, Dialled};
 use crate::reconnect::{Backoff, dice};
@@ -48,7 +49,7 @@ impl Node {
         let shared = Rc::clone(&self.shared);
         while self.is_wanted() {
             let dialled = tokio::select! {
-                dialled = self.dialer.dial(&self.address) => dialled,
+                dialled = self.dial() => dialled,
                 () = shared.stop_begun() => break,
             };
             let wait = match dialled {
@@ -67,6 +68,13 @@ impl Node {
             }
         }
         shared.nodes.borrow_mut().remove(&self.address);
+    }
+
+    async fn dial(&self) -> Result<Dialled, DialError> {
+        match &self.shared.settings.source {
+            Source::Memory(queue) => self.dialer.open(queue).await,
+            Source::Nsqds(_) | Source::Lookupds(_) => self.dialer.dial(&self.address).await,
+        }
     }
 
     fn is_wanted(&self) -> bool {

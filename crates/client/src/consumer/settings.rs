@@ -5,8 +5,9 @@ use std::time::Duration;
 use wire::frame::{FRAME_BYTES_MAX, MESSAGE_HEAD_LEN};
 use wire::{ChannelName, TopicName};
 
+use crate::in_process::InProcess;
 use crate::lookup::LookupSettings;
-use crate::settings::{ConnectionSettings, SettingError, TlsSettings};
+use crate::settings::{Compression, ConnectionSettings, SettingError, TlsSettings};
 
 /// Everything about a consumer. [`ConsumerSettings::new`] gives the defaults; each field can then be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub enum Source {
     Nsqds(Vec<String>),
     /// Those that these nsqlookupds know for the topic, each `host:port` or a URL, `http://` or `https://`.
     Lookupds(Vec<String>),
+    /// The queue of this process. TLS and compression are not asked of it, whatever `connection` says.
+    Memory(InProcess),
 }
 
 impl ConsumerSettings {
@@ -109,6 +112,18 @@ impl ConsumerSettings {
                 }
             }
             Source::Lookupds(lookupds) => errors.extend(self.lookup(lookupds.clone()).validate()),
+            Source::Memory(_) => {}
+        }
+    }
+
+    /// How to talk to what `source` names: on a pipe in memory nobody is on the way and nothing is saved.
+    pub(super) fn connection(&self) -> ConnectionSettings {
+        let connection = self.connection.clone();
+        match &self.source {
+            Source::Memory(_) => {
+                ConnectionSettings { tls: None, compression: Compression::None, ..connection }
+            }
+            Source::Nsqds(_) | Source::Lookupds(_) => connection,
         }
     }
 

@@ -13,11 +13,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use wire::frame::OK;
 use wire::{AuthResponse, Command, IdentifyResponse, MAGIC_V2, ServerError};
 
+use crate::in_process::InProcess;
 use crate::settings::{Compression, ConnectionSettings, Secret, SettingError};
 use crate::stream::{ConnectError, Resolver, Stream, Transport, connect, split_address};
 use crate::tls::Tls;
@@ -44,8 +44,8 @@ struct Inner {
 pub struct Dialled {
     /// Nothing of what nsqd sent behind the last answer has been read.
     pub stream: Stream,
-    /// The socket's other end.
-    pub peer: SocketAddr,
+    /// The socket's other end; `None` for a pipe in memory.
+    pub peer: Option<SocketAddr>,
     /// nsqd's answer to IDENTIFY, as it came.
     pub identify: IdentifyResponse,
     /// What is in force, with NSQ's defaults where nsqd did not say.
@@ -85,23 +85,55 @@ impl Dialer {
     /// # Errors
     /// Which step failed, and how. Nothing is tried again, and no error shows the secret.
     pub async fn dial(&self, address: &str) -> Result<Dialled, DialError> {
-        let after = self.0.settings.connect_timeout;
-        let deadline = Instant::now() + after;
+        let deadline = Instant::now() + self.0.settings.connect_timeout;
         let step = Cell::new(Step::Connect);
-        let dialled = timeout_at(deadline, self.0.dial(address, deadline, &step)).await;
+        let dial = async {
+            let socket = connect(&self.0.resolver, address, deadline).await?;
+            let peer = socket.peer_addr().map_err(|error| DialError::broken(Step::Connect, error))?;
+            let dialled = self.0.negotiate(address, Transport::Tcp(socket), &step).await?;
+            Ok(Dialled { peer: Some(peer), ..dialled })
+        };
+        self.in_time(deadline, &step, dial).await
+    }
+
+    /// As [`Dialer::dial`], to the queue of this process. A dialer with TLS in its settings is refused.
+    ///
+    /// # Errors
+    /// Those of a dial.
+    pub async fn open(&self, queue: &InProcess) -> Result<Dialled, DialError> {
+        let deadline = Instant::now() + self.0.settings.connect_timeout;
+        let step = Cell::new(Step::Connect);
+        let open = async {
+            let pipe = queue.connect().map_err(|error| DialError::broken(Step::Connect, error))?;
+            self.0.negotiate(queue.name(), Transport::Duplex(pipe), &step).await
+        };
+        self.in_time(deadline, &step, open).await
+    }
+
+    async fn in_time(
+        &self,
+        deadline: Instant,
+        step: &Cell<Step>,
+        dial: impl Future<Output = Result<Dialled, DialError>>,
+    ) -> Result<Dialled, DialError> {
+        let after = self.0.settings.connect_timeout;
+        let dialled = timeout_at(deadline, dial).await;
         dialled.unwrap_or_else(|_| Err(DialError::Timeout { step: step.get(), after }))
     }
 }
 
 impl Inner {
-    async fn dial(&self, address: &str, deadline: Instant, step: &Cell<Step>) -> Result<Dialled, DialError> {
-        let mut socket = connect(&self.resolver, address, deadline).await?;
-        let peer = socket.peer_addr().map_err(|error| DialError::broken(Step::Connect, error))?;
+    async fn negotiate(
+        &self,
+        address: &str,
+        mut transport: Transport,
+        step: &Cell<Step>,
+    ) -> Result<Dialled, DialError> {
         step.set(Step::Identify);
-        let identify = self.identify(&mut socket).await?;
+        let identify = self.identify(&mut transport).await?;
         let negotiated = Negotiated::new(&self.settings, &identify);
         step.set(Step::Tls);
-        let transport = self.upgrade_to_tls(address, socket, negotiated.tls).await?;
+        let transport = self.upgrade_to_tls(address, transport, negotiated.tls).await?;
         let mut stream = Stream::new(transport, negotiated.compression);
         if negotiated.compression != Compression::None {
             step.set(Step::Compression);
@@ -113,15 +145,15 @@ impl Inner {
             (None, true) => return Err(DialError::AuthRequired),
             (_, false) => None,
         };
-        Ok(Dialled { stream, peer, identify, negotiated, auth })
+        Ok(Dialled { stream, peer: None, identify, negotiated, auth })
     }
 
-    async fn identify(&self, socket: &mut TcpStream) -> Result<IdentifyResponse, DialError> {
+    async fn identify(&self, transport: &mut Transport) -> Result<IdentifyResponse, DialError> {
         let body = negotiation::request(&self.settings).to_json();
         let mut out = MAGIC_V2.to_vec();
         Command::Identify { body: &body }.write(&mut out);
-        send(socket, &out, Step::Identify).await?;
-        let answer = read_reply(socket, Step::Identify).await?;
+        send(transport, &out, Step::Identify).await?;
+        let answer = read_reply(transport, Step::Identify).await?;
         IdentifyResponse::parse(&answer)
             .map_err(|error| DialError::Malformed { step: Step::Identify, what: Malformed::Json(error) })
     }
@@ -130,15 +162,16 @@ impl Inner {
     async fn upgrade_to_tls(
         &self,
         address: &str,
-        socket: TcpStream,
+        transport: Transport,
         granted: bool,
     ) -> Result<Transport, DialError> {
         let Some(tls) = &self.tls else {
-            return Ok(Transport::Tcp(socket));
+            return Ok(transport);
         };
-        if !granted {
-            return Err(DialError::TlsNotOffered);
-        }
+        let socket = match transport {
+            Transport::Tcp(socket) if granted => socket,
+            _ => return Err(DialError::TlsNotOffered),
+        };
         let (host, _) =
             split_address(address).ok_or_else(|| ConnectError::Address { address: address.to_owned() })?;
         let shaken = tls.handshake(host, socket).await;

@@ -2,16 +2,12 @@
 //!
 //! Two layers, each an enum, so that the plain path costs a branch and no box:
 //! - [`Transport`] is what carries bytes: TCP, TLS over TCP, or a pipe in memory (the embedded queue, and tests).
-//! - [`Stream`] is a transport as it is, or snappy or deflate over it.
+//! - [`compress::Layer`] is a transport as it is, or snappy or deflate over it. [`Stream`] is that, named.
 //!
 //! Reading and writing are independent, so one task may `poll_read` and `poll_write` the same stream without splitting it. A write may stay in a buffer (compression, TLS) until
 //! `poll_flush`, which returns ready only when the socket has taken everything.
 
-mod buffer;
-mod crc32c;
-mod deflate;
 mod resolve;
-mod snappy;
 mod tcp;
 
 use std::io::{self, IoSlice};
@@ -19,13 +15,12 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use compress::Layer;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::settings::Compression;
-use deflate::Deflate;
-use snappy::Snappy;
 
 pub(crate) use resolve::Resolver;
 pub use tcp::ConnectError;
@@ -42,32 +37,20 @@ pub(crate) enum Transport {
 
 /// A connection to nsqd: [`AsyncRead`], [`AsyncWrite`] and [`Unpin`].
 #[derive(Debug)]
-pub struct Stream(Layer);
-
-#[derive(Debug)]
-enum Layer {
-    Plain(Transport),
-    Snappy(Box<Snappy<Transport>>),
-    Deflate(Box<Deflate<Transport>>),
-}
+pub struct Stream(Layer<Transport>);
 
 impl Stream {
     pub(crate) fn new(transport: Transport, compression: Compression) -> Stream {
         Stream(match compression {
-            Compression::None => Layer::Plain(transport),
-            Compression::Snappy => Layer::Snappy(Box::new(Snappy::new(transport))),
-            Compression::Deflate { level } => Layer::Deflate(Box::new(Deflate::new(transport, level))),
+            Compression::None => Layer::plain(transport),
+            Compression::Snappy => Layer::snappy(transport),
+            Compression::Deflate { level } => Layer::deflate(transport, level),
         })
     }
 
     /// The socket's other end; `None` for a pipe in memory.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        let transport = match &self.0 {
-            Layer::Plain(transport) => transport,
-            Layer::Snappy(snappy) => snappy.transport(),
-            Layer::Deflate(deflate) => deflate.transport(),
-        };
-        transport.socket()?.peer_addr().ok()
+        self.0.transport().socket()?.peer_addr().ok()
     }
 }
 
@@ -88,13 +71,13 @@ impl Transport {
     }
 }
 
-/// Hands a call on to whichever variant is there.
+/// Hands a call on to whichever transport is there.
 macro_rules! forward {
-    ($of:expr, $kind:ident { $a:ident, $b:ident, $c:ident }, $call:ident($($argument:expr),*)) => {
-        match $of {
-            $kind::$a(inner) => Pin::new(inner).$call($($argument),*),
-            $kind::$b(inner) => Pin::new(inner).$call($($argument),*),
-            $kind::$c(inner) => Pin::new(inner).$call($($argument),*),
+    ($transport:expr, $call:ident($($argument:expr),*)) => {
+        match $transport.get_mut() {
+            Transport::Tcp(inner) => Pin::new(inner).$call($($argument),*),
+            Transport::Tls(inner) => Pin::new(inner).$call($($argument),*),
+            Transport::Duplex(inner) => Pin::new(inner).$call($($argument),*),
         }
     };
 }
@@ -116,7 +99,7 @@ impl AsyncRead for Transport {
 
 impl AsyncWrite for Transport {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        forward!(self.get_mut(), Transport { Tcp, Tls, Duplex }, poll_write(cx, bytes))
+        forward!(self, poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -124,7 +107,7 @@ impl AsyncWrite for Transport {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        forward!(self.get_mut(), Transport { Tcp, Tls, Duplex }, poll_write_vectored(cx, slices))
+        forward!(self, poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -136,23 +119,23 @@ impl AsyncWrite for Transport {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        forward!(self.get_mut(), Transport { Tcp, Tls, Duplex }, poll_flush(cx))
+        forward!(self, poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        forward!(self.get_mut(), Transport { Tcp, Tls, Duplex }, poll_shutdown(cx))
+        forward!(self, poll_shutdown(cx))
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        forward!(&mut self.get_mut().0, Layer { Plain, Snappy, Deflate }, poll_read(cx, buf))
+        Pin::new(&mut self.get_mut().0).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        forward!(&mut self.get_mut().0, Layer { Plain, Snappy, Deflate }, poll_write(cx, bytes))
+        Pin::new(&mut self.get_mut().0).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -160,21 +143,18 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        forward!(&mut self.get_mut().0, Layer { Plain, Snappy, Deflate }, poll_write_vectored(cx, slices))
+        Pin::new(&mut self.get_mut().0).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        matches!(&self.0, Layer::Plain(transport) if transport.is_write_vectored())
+        self.0.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        forward!(&mut self.get_mut().0, Layer { Plain, Snappy, Deflate }, poll_flush(cx))
+        Pin::new(&mut self.get_mut().0).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        forward!(&mut self.get_mut().0, Layer { Plain, Snappy, Deflate }, poll_shutdown(cx))
+        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
     }
 }
-
-#[cfg(test)]
-mod tests;

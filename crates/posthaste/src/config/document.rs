@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::config::keys::{EndpointKeys, Key, Keys, Otherwise, ProcessKeys, QueueKeys, RouteKeys};
+use crate::config::keys::{
+    BrokerKeys, EndpointKeys, Key, Keys, Otherwise, ProcessKeys, QueueKeys, RouteKeys,
+};
 
 const HEAD: &str = "\
 # Configuration
@@ -17,6 +19,10 @@ mistake of a file at once, with line and column, or in short what the file amoun
 ```toml
 # Keys of the process stand at the top.
 threads = 2
+
+# Keys of the embedded queue, for routes that name no NSQ.
+[broker]
+data_path = \"/var/lib/posthaste\"
 
 # Keys that every route takes unless it sets them itself.
 [defaults]
@@ -65,6 +71,10 @@ pub(crate) fn page() -> String {
     table::<QueueKeys>(
         &mut page,
         "Keys of `[[route]]` and `[defaults]`: connections to nsqd and nsqlookupd.",
+    );
+    table::<BrokerKeys>(
+        &mut page,
+        "Keys of `[broker]`. The queue runs when a route names neither nsqds nor nsqlookupds.",
     );
     page
 }

@@ -3,6 +3,9 @@
 //! ```toml
 //! threads = 2                 # keys of the process
 //!
+//! [broker]                    # keys of the embedded queue
+//! data_path = "/var/lib/posthaste"
+//!
 //! [defaults]                  # keys of every route that does not set them
 //! lookupd_http_addresses = ["127.0.0.1:4161"]
 //!
@@ -15,12 +18,13 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::given;
-use crate::config::keys::{Keys, ProcessKeys};
+use crate::config::keys::{BrokerKeys, Keys, ProcessKeys};
 use crate::config::mistake::Mistakes;
 use crate::config::nearest::nearest;
 use crate::config::place::{Lines, Place};
 use crate::config::raw::{Raw, RawRoute};
 
+const BROKER: &str = "broker";
 const DEFAULTS: &str = "defaults";
 const ROUTE: &str = "route";
 
@@ -74,6 +78,8 @@ impl Walk<'_> {
                 self.defaults = defaults;
             }
             (DEFAULTS, _) => self.refuse(key, "is a table", "write it as [defaults]"),
+            (BROKER, DeValue::Table(table)) => self.broker(table),
+            (BROKER, _) => self.refuse(key, "is a table", "write it as [broker]"),
             (ROUTE, DeValue::Array(routes)) => routes.iter().for_each(|route| self.one_route(route)),
             (ROUTE, _) => self.refuse(key, "is a list of tables", "write [[route]], with two brackets"),
             _ => match ProcessKeys::KEYS.iter().find(|known| known.name == name) {
@@ -83,6 +89,19 @@ impl Walk<'_> {
                 }
                 None => self.unknown_at_top(key),
             },
+        }
+    }
+
+    fn broker(&mut self, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let name = key.get_ref().as_ref();
+            match BrokerKeys::KEYS.iter().find(|known| known.name == name) {
+                Some(known) => {
+                    let given = given::from_file(value, &self.lines);
+                    self.raw.broker.put(known, &given, self.mistakes);
+                }
+                None => self.unknown(key, nearest(name, BrokerKeys::KEYS.iter().map(|key| key.name))),
+            }
         }
     }
 
@@ -116,7 +135,10 @@ impl Walk<'_> {
             let way_out = format!("move it under [[{ROUTE}]], or under [{DEFAULTS}] for all routes");
             return self.refuse(key, "belongs to a route", &way_out);
         }
-        let known = ProcessKeys::KEYS.iter().map(|key| key.name).chain([DEFAULTS, ROUTE]);
+        if BrokerKeys::KEYS.iter().any(|known| known.name == name) {
+            return self.refuse(key, "belongs to the embedded queue", &format!("move it under [{BROKER}]"));
+        }
+        let known = ProcessKeys::KEYS.iter().map(|key| key.name).chain([BROKER, DEFAULTS, ROUTE]);
         self.unknown(key, nearest(name, known));
     }
 
@@ -187,6 +209,23 @@ mod tests {
                 "p.toml:9:30: nsqd_tcp_addresses = 2: has the wrong type | it takes: list of texts",
                 "p.toml:10:1: colour: is not a known key | docs/configuration.md lists every key",
                 "p.toml:11:19: idle_timeout_ms = (a number with a point): has the wrong type | it takes: integer 1 to 86400000",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_embedded_queue_has_a_table_of_its_own() {
+        let route = "[[route]]\ntopic = 'a'\n";
+        let source = format!("[broker]\ndata_path = '/d'\nbytes_max = 5\n{route}");
+        let mut read = Mistakes::default();
+        let raw = parse("p.toml", &source, &mut read);
+        assert!(read.is_empty(), "{read:?}");
+        assert_eq!(raw.broker.bytes_max.map(|bytes| bytes.value), Some(5));
+        assert_eq!(
+            mistakes(&format!("data_path = '/d'\n[broker]\nbytes_mux = 5\n{route}")),
+            [
+                "p.toml:1:1: data_path: belongs to the embedded queue | move it under [broker]",
+                "p.toml:3:1: bytes_mux: is not a known key | did you mean `bytes_max`?",
             ]
         );
     }

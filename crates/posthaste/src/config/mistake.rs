@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::config::keys::{Key, Keys, ProcessKeys};
+use crate::config::keys::{BrokerKeys, Key, Keys, ProcessKeys};
 use crate::config::place::Place;
 use crate::config::raw::RawRoute;
 
@@ -79,7 +79,7 @@ impl Mistakes {
 /// counts only in backticks.
 pub(crate) fn with_flags(text: &str) -> String {
     let mut text = text.to_owned();
-    for key in RawRoute::keys().chain(ProcessKeys::KEYS) {
+    for key in RawRoute::keys().chain(ProcessKeys::KEYS).chain(BrokerKeys::KEYS) {
         let Key { name, flag, .. } = key;
         text = text.replace(&format!("`{name}`"), flag);
         if name.contains('_') {

@@ -26,27 +26,30 @@ mod resolve;
 mod secret;
 
 pub(crate) use mistake::{Mistakes, render, with_flags};
-pub(crate) use place::Place;
-pub(crate) use resolve::Settings;
+pub(crate) use nearest::nearest;
+pub(crate) use place::{Lines, Place};
+pub(crate) use resolve::{Settings, refuse_nsqds};
 
 use std::path::Path;
 
 use raw::{Raw, RawRoute};
 
 use crate::cli::Flags;
-use keys::{Keys, ProcessKeys};
+use keys::{BrokerKeys, Keys, ProcessKeys};
 
 /// A configuration file larger than this is the wrong file.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// What the flags of `run` ask for, and the file that they name; of use only if no mistake was found.
 pub(crate) fn of_flags(flags: Flags, mistakes: &mut Mistakes) -> Settings {
-    let mut process = ProcessKeys::default();
+    let (mut process, mut broker) = (ProcessKeys::default(), BrokerKeys::default());
     let mut route = RawRoute::new(Place::CommandLine);
     for (key, texts) in flags.given {
         let given = given::from_flag(key.flag, key.kind, texts);
         if ProcessKeys::has(key) {
             process.put(key, &given, mistakes);
+        } else if BrokerKeys::has(key) {
+            broker.put(key, &given, mistakes);
         } else if flags.config.is_none() {
             route.put(key, &given, mistakes);
         } else {
@@ -56,11 +59,12 @@ pub(crate) fn of_flags(flags: Flags, mistakes: &mut Mistakes) -> Settings {
     }
     let mut raw = match &flags.config {
         Some(path) => read_file(path, &Place::Flag("--config"), mistakes),
-        None => Raw { process: ProcessKeys::default(), routes: vec![route] },
+        None => Raw { routes: vec![route], ..Raw::default() },
     };
-    // A flag of the process counts above the file, for trying something once.
+    // A flag of the process or its queue counts above the file, for trying something once.
     process.fill_from(&raw.process);
-    raw.process = process;
+    broker.fill_from(&raw.broker);
+    (raw.process, raw.broker) = (process, broker);
     resolve::resolve(raw, mistakes)
 }
 

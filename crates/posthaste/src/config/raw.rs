@@ -1,7 +1,9 @@
 //! The configuration as the user typed it: values that have the right type, each with its place, and nothing resolved.
 
 use crate::config::given::Given;
-use crate::config::keys::{EndpointKeys, Key, Keys, Otherwise, ProcessKeys, QueueKeys, RouteKeys};
+use crate::config::keys::{
+    BrokerKeys, EndpointKeys, Key, Keys, Otherwise, ProcessKeys, QueueKeys, RouteKeys,
+};
 use crate::config::kind::Kind;
 use crate::config::mistake::Mistakes;
 use crate::config::place::{Place, Placed};
@@ -10,6 +12,7 @@ use crate::config::place::{Place, Placed};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Raw {
     pub(crate) process: ProcessKeys,
+    pub(crate) broker: BrokerKeys,
     pub(crate) routes: Vec<RawRoute>,
 }
 
@@ -77,19 +80,17 @@ impl RawRoute {
     }
 }
 
-impl ProcessKeys {
-    /// Every key as it is by itself.
-    pub(crate) fn defaults() -> ProcessKeys {
-        let mut process = ProcessKeys::default();
-        let mut mistakes = Mistakes::default();
-        for key in ProcessKeys::KEYS {
-            if let Some(given) = default_value(key) {
-                process.put(key, &given, &mut mistakes);
-            }
+/// A table in which every key is what it is by itself.
+pub(crate) fn defaults<K: Keys + Default>() -> K {
+    let mut keys = K::default();
+    let mut mistakes = Mistakes::default();
+    for key in K::KEYS {
+        if let Some(given) = default_value(key) {
+            keys.put(key, &given, &mut mistakes);
         }
-        debug_assert!(mistakes.is_empty(), "a default is right: {mistakes:?}");
-        process
     }
+    debug_assert!(mistakes.is_empty(), "a default is right: {mistakes:?}");
+    keys
 }
 
 /// What a key is by itself, where that is a value. Defaults are texts, integers and booleans; no list has one.
@@ -110,20 +111,25 @@ fn default_value(key: &Key) -> Option<Placed<Given>> {
 mod tests {
     use super::*;
 
+    fn every_key() -> impl Iterator<Item = &'static Key> {
+        RawRoute::keys().chain(ProcessKeys::KEYS).chain(BrokerKeys::KEYS)
+    }
+
     #[test]
     fn every_default_can_be_read() {
-        for key in RawRoute::keys().chain(ProcessKeys::KEYS) {
+        for key in every_key() {
             if matches!(key.otherwise, Otherwise::Value(_)) {
                 assert!(default_value(key).is_some(), "{}", key.name);
             }
         }
         RawRoute::defaults();
-        ProcessKeys::defaults();
+        defaults::<ProcessKeys>();
+        defaults::<BrokerKeys>();
     }
 
     #[test]
     fn no_two_keys_share_a_name_or_a_flag() {
-        let keys: Vec<_> = RawRoute::keys().chain(ProcessKeys::KEYS).collect();
+        let keys: Vec<_> = every_key().collect();
         for (number, key) in keys.iter().enumerate() {
             for other in &keys[..number] {
                 assert_ne!(key.name, other.name);
@@ -134,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_flag_is_the_name_of_its_key_without_the_unit() {
-        for key in RawRoute::keys().chain(ProcessKeys::KEYS) {
+        for key in every_key() {
             let name = key.name.strip_suffix("_ms").unwrap_or(key.name);
             let name =
                 if key.kind.repeats() { name.trim_end_matches('s').trim_end_matches("se") } else { name };

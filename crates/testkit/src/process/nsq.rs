@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::daemon::Daemon;
+use super::posthaste::posthaste_program;
 use crate::gate::PATIENCE;
 use crate::http;
 use crate::ports::Reserved;
@@ -26,7 +27,7 @@ pub fn nsq_program(name: &str) -> PathBuf {
     path
 }
 
-/// A real nsqd with data of its own.
+/// A real nsqd with data of its own, or Posthaste's broker in its place.
 #[derive(Debug)]
 pub struct Nsqd {
     /// To stop, kill, freeze and restart it.
@@ -57,26 +58,49 @@ impl Nsqd {
     /// When it is not built.
     #[track_caller]
     pub fn stopped(flags: &[&str]) -> Self {
-        let program = nsq_program("nsqd");
+        Self::of(nsq_program("nsqd"), &[], files(), flags)
+    }
+
+    /// `posthaste broker` in nsqd's place, with flags of nsqd's.
+    ///
+    /// # Panics
+    /// When it is not built or does not start.
+    #[track_caller]
+    pub fn posthaste(flags: &[&str]) -> Self {
+        Self::posthaste_in(files(), flags)
+    }
+
+    /// The same with its data in `files`.
+    ///
+    /// # Panics
+    /// When it is not built or does not start.
+    #[track_caller]
+    pub fn posthaste_in(files: TempDir, flags: &[&str]) -> Self {
+        let mut broker = Self::of(posthaste_program(), &["broker"], files, flags);
+        broker.daemon.start();
+        broker
+    }
+
+    fn of(program: PathBuf, first: &[&str], files: TempDir, flags: &[&str]) -> Self {
         let ports = [Reserved::new(), Reserved::new(), Reserved::new()];
         let [tcp, http, https] = [0, 1, 2].map(|port: usize| ports[port].address());
-        let files =
-            tempfile::Builder::new().prefix("posthaste-nsqd-").tempdir().expect("a temporary directory");
-        let mut all = vec![
+        let mut all: Vec<String> = first.iter().map(|argument| (*argument).to_owned()).collect();
+        all.extend([
             format!("--tcp-address={tcp}"),
             format!("--http-address={http}"),
             // Would be 0.0.0.0:4152 with TLS, and two tests would meet there.
             format!("--https-address={https}"),
             format!("--data-path={}", files.path().display()),
             "--broadcast-address=127.0.0.1".into(),
-        ];
+        ]);
         all.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let command = move || {
             let mut command = Command::new(&program);
             command.args(&all);
             command
         };
-        let daemon = Daemon::new("nsqd", command, move || pings(http));
+        let name = if first.is_empty() { "nsqd" } else { "posthaste broker" };
+        let daemon = Daemon::new(name, command, move || pings(http));
         Self { daemon, tcp, http, files, _ports: ports }
     }
 
@@ -156,6 +180,18 @@ impl Nsqd {
     #[track_caller]
     pub fn post(&self, target: &str, body: &[u8]) -> Vec<u8> {
         http::expect_ok(self.http, "POST", target, body)
+    }
+
+    /// Asks its HTTP API for anything, and takes any answer: status and body.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[track_caller]
+    pub fn status(&self, method: &str, target: &str, body: &[u8]) -> (u16, String) {
+        match http::request(self.http, method, target, body) {
+            Ok((status, answer)) => (status, String::from_utf8_lossy(&answer).into_owned()),
+            Err(error) => panic!("{method} {target} at {}: {error}", self.http),
+        }
     }
 
     /// `/stats`, with clients.
@@ -345,6 +381,10 @@ impl Nsqlookupd {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+fn files() -> TempDir {
+    tempfile::Builder::new().prefix("posthaste-nsqd-").tempdir().expect("a temporary directory")
 }
 
 fn pings(http: SocketAddr) -> bool {

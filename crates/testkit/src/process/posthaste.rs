@@ -112,7 +112,7 @@ pub fn posthaste_program() -> PathBuf {
     let path = beside.join("posthaste");
     let built = std::fs::metadata(&path).and_then(|file| file.modified());
     let built = built.unwrap_or_else(|_| panic!("no {}: build posthaste with this profile", path.display()));
-    let crates = ["wire", "client", "delivery", "pipeline", "posthaste"];
+    let crates = ["wire", "compress", "client", "journal", "broker", "delivery", "pipeline", "posthaste"];
     let newest = crates
         .iter()
         .filter_map(|name| newest(&crate::workspace().join("crates").join(name).join("src")))

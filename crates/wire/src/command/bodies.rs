@@ -1,6 +1,6 @@
 //! The messages of an MPUB: `[u32 count]([u32 len][bytes])*`.
 
-use super::CommandError;
+use super::{CommandError, Limits};
 use crate::length::{read_len, write_len, write_sized};
 
 /// The messages of an MPUB, borrowed and known to be well-formed: there is at least one, none is empty, and
@@ -19,16 +19,22 @@ impl<'a> Bodies<'a> {
     ///
     /// # Errors
     /// What nsqd would refuse, and the above.
-    pub fn decode(encoded: &'a [u8], message_bytes_max: u32) -> Result<Self, CommandError> {
+    pub fn decode(encoded: &'a [u8], limits: &Limits) -> Result<Self, CommandError> {
         let declared = read_len(encoded).unwrap_or(0);
-        let mut rest = encoded.get(4..).unwrap_or_default();
-        let count = usize::try_from(declared).unwrap_or(0);
-        // Each message takes its length and at least one byte, so the count is judged before it is believed.
-        if count == 0 || count > rest.len() / 5 {
-            return Err(CommandError::MpubCount { count: declared });
-        }
+        let messages = encoded.get(4..).unwrap_or_default();
+        // nsqd's bound: as many as the longest body could hold, each with its length and one byte.
+        let most = limits.body_bytes_max.saturating_sub(4) / 5;
+        let count = u32::try_from(declared).ok().filter(|count| (1..=most).contains(count));
+        let count = count.ok_or(CommandError::MpubCount { count: declared })? as usize;
+        let mut rest = messages;
         for index in 0..count {
-            rest = after_message(rest, index, message_bytes_max)?;
+            rest = after_message(rest, index, limits.message_bytes_max).map_err(|error| match error {
+                // More than could have been there.
+                CommandError::MpubCut { .. } if count > messages.len() / 5 => {
+                    CommandError::MpubCount { count: declared }
+                }
+                other => other,
+            })?;
         }
         match rest.len() {
             0 => Ok(Self { encoded, count }),
@@ -134,17 +140,20 @@ mod tests {
     #[test]
     fn a_list_comes_back() {
         let encoded = list(&["a", "bc", "d"]);
-        let bodies = Bodies::decode(&encoded, 2).expect("well-formed");
+        let decode =
+            |message_bytes_max| Bodies::decode(&encoded, &Limits { message_bytes_max, ..Limits::default() });
+        let bodies = decode(2).expect("well-formed");
         assert_eq!(bodies.iter().collect::<Vec<_>>(), [b"a".as_slice(), b"bc", b"d"]);
         assert_eq!((bodies.len(), bodies.iter().len()), (3, 3));
-        assert_eq!(Bodies::decode(&encoded, 1), Err(CommandError::MpubMessageTooBig { size: 2, max: 1 }));
+        assert_eq!(decode(1), Err(CommandError::MpubMessageTooBig { size: 2, max: 1 }));
     }
 
     #[test]
     fn what_does_not_add_up_is_refused() {
         let two = list(&["a", "bc"]);
         let with_count = |count: i32| [&count.to_be_bytes(), &two[4..]].concat();
-        let decode = |encoded: &[u8]| Bodies::decode(encoded, 100).map(|bodies| bodies.len());
+        let limits = Limits { message_bytes_max: 100, ..Limits::default() };
+        let decode = |encoded: &[u8]| Bodies::decode(encoded, &limits).map(|bodies| bodies.len());
         assert_eq!(decode(&[]), Err(CommandError::MpubCount { count: 0 }));
         assert_eq!(decode(&with_count(0)), Err(CommandError::MpubCount { count: 0 }));
         assert_eq!(decode(&with_count(-1)), Err(CommandError::MpubCount { count: -1 }));

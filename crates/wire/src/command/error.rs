@@ -6,7 +6,8 @@ use crate::name::NameError;
 
 /// What is wrong with a command. All of them are fatal: nsqd sends the error and closes, since a client whose
 /// commands are not understood has another idea of the connection than the server. `Display` is the detail
-/// for the frame, worded as nsqd words it: `write_error(out, error.code(), &error.to_string())`.
+/// for the frame, in nsqd's words and no others: `write_error(out, error.code(), &error.to_string())`. What
+/// else is known, as a [`NameError`], is in the fields.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// No line end within [`LINE_BYTES_MAX`]. nsqd closes without a word then.
@@ -25,19 +26,21 @@ pub enum CommandError {
         command: CommandName,
     },
     /// A topic's name that breaks the rule.
-    #[error("{command} topic name \"{name}\" is not valid: {reason}")]
+    ///
+    /// nsqd's text for MPUB holds the code a second time.
+    #[error("{}{command} topic name \"{name}\" is not valid", if *.command == CommandName::Mpub { "E_BAD_TOPIC " } else { "" })]
     Topic {
         /// Where it stood.
         command: CommandName,
-        /// The name, printable and bounded.
+        /// The name, printable, quoted as Go quotes, and bounded.
         name: String,
         /// What is wrong with it.
         reason: NameError,
     },
     /// A channel's name that breaks the rule.
-    #[error("SUB channel name \"{name}\" is not valid: {reason}")]
+    #[error("SUB channel name \"{name}\" is not valid")]
     Channel {
-        /// The name, printable and bounded.
+        /// The name, printable, quoted as Go quotes, and bounded.
         name: String,
         /// What is wrong with it.
         reason: NameError,

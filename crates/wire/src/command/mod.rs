@@ -25,7 +25,7 @@ use std::fmt;
 
 pub use bodies::{Bodies, BodiesIter};
 pub use error::{CommandError, Parameter};
-pub use parse::{Limits, Parse, parse};
+pub use parse::{Limits, Parse, line, parse};
 pub use write::{write_fin, write_mpub, write_req, write_touch};
 
 use crate::message::MessageId;
@@ -73,7 +73,8 @@ impl CommandName {
         }
     }
 
-    fn from_word(word: &[u8]) -> Option<Self> {
+    /// The command that a line begins with, if there is one of this name.
+    pub fn from_word(word: &[u8]) -> Option<Self> {
         // The frequent ones first.
         Some(match word {
             b"FIN" => Self::Fin,

@@ -10,7 +10,7 @@ use super::{Bodies, Command, CommandError, CommandName, LINE_BYTES_MAX, Paramete
 use crate::length::read_len;
 use crate::message::MessageId;
 use crate::name;
-use crate::printable::printable;
+use crate::printable::{printable, quotable};
 
 /// The sizes that a server takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,21 @@ pub fn parse<'a>(buf: &'a [u8], limits: &Limits) -> Result<Parse<'a>, CommandErr
     }
 }
 
+/// The line at the front of `buf` without its end, and how many bytes it took; `None` while its end is missing.
+///
+/// nsqd judges by the connection's state before it looks at a command's words or its body. Who does the same
+/// asks this first and [`parse`] then.
+///
+/// # Errors
+/// [`CommandError::LineTooLong`].
+pub fn line(buf: &[u8]) -> Result<Option<(&[u8], usize)>, CommandError> {
+    match read_line(buf) {
+        Ok(line) => Ok(Some(line)),
+        Err(Stop::Need(_)) => Ok(None),
+        Err(Stop::Bad(error)) => Err(error),
+    }
+}
+
 /// Why reading ends early.
 enum Stop {
     Need(usize),
@@ -84,8 +99,9 @@ fn read_command<'a>(buf: &'a [u8], limits: &Limits) -> Result<(Command<'a>, usiz
         CommandName::Fin => line_only(Command::Fin(words.id()?)),
         CommandName::Touch => line_only(Command::Touch(words.id()?)),
         CommandName::Req => {
-            let id = words.id()?;
-            line_only(Command::Req { id, delay_ms: words.number(Parameter::Timeout)? })
+            let (id, delay) = (words.next()?, words.next()?);
+            let id = message_id(id)?;
+            line_only(Command::Req { id, delay_ms: decimal(delay, name, Parameter::Timeout)? })
         }
         CommandName::Rdy => line_only(Command::Rdy(words.rdy()?)),
         CommandName::Nop => line_only(Command::Nop),
@@ -106,15 +122,16 @@ fn read_command<'a>(buf: &'a [u8], limits: &Limits) -> Result<(Command<'a>, usiz
             Ok((Command::Pub { topic, body }, end))
         }
         CommandName::Dpub => {
-            let topic = words.topic()?;
-            let delay_ms = words.number(Parameter::Timeout)?;
+            let (topic, delay) = (words.next()?, words.next()?);
+            let topic = topic_name(topic, name)?;
+            let delay_ms = decimal(delay, name, Parameter::Timeout)?;
             let (body, end) = body(limits.message_bytes_max)?;
             Ok((Command::Dpub { topic, delay_ms, body }, end))
         }
         CommandName::Mpub => {
             let topic = words.topic()?;
             let (body, end) = body(limits.body_bytes_max)?;
-            Ok((Command::Mpub { topic, bodies: Bodies::decode(body, limits.message_bytes_max)? }, end))
+            Ok((Command::Mpub { topic, bodies: Bodies::decode(body, limits)? }, end))
         }
     }
 }
@@ -161,19 +178,20 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Words<'a, I> {
     }
 
     fn id(&mut self) -> Result<MessageId, CommandError> {
-        self.next()?.try_into().map(MessageId).map_err(|_| CommandError::MessageId)
+        message_id(self.next()?)
     }
 
     fn topic(&mut self) -> Result<&'a str, CommandError> {
-        let (command, word) = (self.name, self.next()?);
-        name::check(word).map_err(|reason| CommandError::Topic { command, name: printable(word), reason })
+        let command = self.name;
+        topic_name(self.next()?, command)
     }
 
+    /// Both words must be there before either is judged; REQ and DPUB have the same rule.
     fn sub(&mut self) -> Result<Command<'a>, CommandError> {
-        let topic = self.topic()?;
-        let word = self.next()?;
+        let (topic, word) = (self.next()?, self.next()?);
+        let topic = topic_name(topic, self.name)?;
         let channel =
-            name::check(word).map_err(|reason| CommandError::Channel { name: printable(word), reason })?;
+            name::check(word).map_err(|reason| CommandError::Channel { name: quotable(word), reason })?;
         Ok(Command::Sub { topic, channel })
     }
 
@@ -187,11 +205,14 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Words<'a, I> {
             }
         }
     }
+}
 
-    fn number(&mut self, parameter: Parameter) -> Result<u64, CommandError> {
-        let word = self.next()?;
-        decimal(word, self.name, parameter)
-    }
+fn message_id(word: &[u8]) -> Result<MessageId, CommandError> {
+    word.try_into().map(MessageId).map_err(|_| CommandError::MessageId)
+}
+
+fn topic_name(word: &[u8], command: CommandName) -> Result<&str, CommandError> {
+    name::check(word).map_err(|reason| CommandError::Topic { command, name: quotable(word), reason })
 }
 
 /// Digits only: no sign, and none at all is 0, as nsqd has it. What is over 64 bits stays at their highest

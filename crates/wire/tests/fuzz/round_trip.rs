@@ -7,6 +7,8 @@ use wire::{Command, ErrorCode, MessageHead, MessageId, ServerError};
 
 const NAME_BYTES: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-";
 
+const UNLIMITED: Limits = Limits { body_bytes_max: u32::MAX, message_bytes_max: u32::MAX };
+
 /// A name of nsqd's made of any bytes.
 fn name(raw: &[u8], ephemeral: bool) -> String {
     let stem = raw.iter().take(54).map(|byte| char::from(NAME_BYTES[usize::from(byte % 64)]));
@@ -72,7 +74,7 @@ impl Said {
         let start = out.len();
         write_mpub(out, topic, &list);
         let encoded = out[start + "MPUB ".len() + topic.len() + 1 + 4..].to_vec();
-        let bodies = Bodies::decode(&encoded, u32::MAX).expect("what we write, we read");
+        let bodies = Bodies::decode(&encoded, &UNLIMITED).expect("what we write, we read");
         assert!(bodies.iter().eq(list.iter().copied()));
         check(Command::Mpub { topic, bodies });
     }

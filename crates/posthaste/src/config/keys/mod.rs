@@ -4,11 +4,13 @@
 //! key that the others do not. Each table of keys becomes a struct with a field for each, which is what the user typed
 //! and no more: `config::resolve` takes the structs apart exhaustively, so a key that nothing reads does not compile.
 
+mod broker;
 mod endpoint;
 mod process;
 mod queue;
 mod route;
 
+pub(crate) use self::broker::BrokerKeys;
 pub(crate) use endpoint::EndpointKeys;
 pub(crate) use process::ProcessKeys;
 pub(crate) use queue::QueueKeys;

@@ -16,7 +16,8 @@ keys! {
         topic: String = "--topic", Kind::Text("NAME"), Words("required");
         /// Channel of the topic. Every copy of Posthaste on the same channel takes a share of its messages.
         channel: String = "--channel", Kind::Text("NAME"), Value("\"posthaste\"");
-        /// Addresses of nsqds, `host:port`. Either these or `lookupd_http_addresses`.
+        /// Addresses of nsqds, `host:port`. Either these, or `lookupd_http_addresses`, or neither: then messages come from the
+        /// embedded queue.
         nsqd_tcp_addresses: Vec<Placed<String>> = "--nsqd-tcp-address", Kind::Texts("HOST:PORT"), Words("none");
         /// Addresses of nsqlookupds, which know the nsqds of the topic: `host:port`, or a URL with http or https.
         lookupd_http_addresses: Vec<Placed<String>> = "--lookupd-http-address", Kind::Texts("HOST:PORT"), Words("none");

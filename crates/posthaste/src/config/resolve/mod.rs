@@ -1,6 +1,7 @@
 //! From what was typed to what is run: keys that belong together are put together, and the crates that own the settings
 //! check them. Whatever can be wrong without a connection is found here, all of it.
 
+mod broker;
 mod endpoint;
 mod files;
 mod headers;
@@ -10,19 +11,24 @@ mod route;
 use std::path::PathBuf;
 
 use pipeline::PipelineSettings;
+use pipeline::client::Source;
 use tracing::level_filters::LevelFilter;
 
-use crate::config::keys::{Keys, ProcessKeys};
+use crate::config::keys::{BrokerKeys, Keys, ProcessKeys};
 use crate::config::mistake::Mistakes;
 use crate::config::place::{Place, Placed};
-use crate::config::raw::{Raw, RawRoute};
+use crate::config::raw::{Raw, RawRoute, defaults};
 use crate::log::{LogFormat, LogSettings};
 use crate::summary::SummaryForm;
+
+pub(crate) use self::broker::refuse_nsqds;
 
 /// What the process runs with.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) pipeline: PipelineSettings,
+    /// The embedded queue, where a route takes its messages from it.
+    pub(crate) broker: Option<::broker::Settings>,
     pub(crate) log: LogSettings,
     pub(crate) summary: SummaryForm,
     /// What is allowed but better known, for the log.
@@ -32,10 +38,10 @@ pub(crate) struct Settings {
 /// Resolves a whole configuration; what comes back is of use only if no mistake was found.
 pub(crate) fn resolve(raw: Raw, mistakes: &mut Mistakes) -> Settings {
     let mut warnings = Vec::new();
-    let defaults = RawRoute::defaults();
+    let route_defaults = RawRoute::defaults();
     let mut routes = Vec::new();
     for mut raw in raw.routes {
-        raw.fill_from(&defaults);
+        raw.fill_from(&route_defaults);
         let mistakes_before = mistakes.len();
         let route = route::resolve(&raw, mistakes, &mut warnings);
         if mistakes.len() == mistakes_before {
@@ -45,8 +51,10 @@ pub(crate) fn resolve(raw: Raw, mistakes: &mut Mistakes) -> Settings {
     }
     refuse_shared_names(&routes, mistakes);
 
+    let embedded = routes.iter().any(|(_, route)| matches!(route.consumer.source, Source::Memory(_)));
+    let broker = broker(raw.broker, embedded, mistakes, &mut warnings);
     let mut process = raw.process;
-    process.fill_from(&ProcessKeys::defaults());
+    process.fill_from(&defaults());
     let ProcessKeys { threads, dials_max, log_level, log_format, summary } = process;
     Settings {
         pipeline: PipelineSettings {
@@ -54,6 +62,7 @@ pub(crate) fn resolve(raw: Raw, mistakes: &mut Mistakes) -> Settings {
             threads: threads.map(|threads| endpoint::whole(threads.value)),
             dials_max: endpoint::whole(set(&dials_max)),
         },
+        broker,
         log: LogSettings {
             level: match set(&log_level).as_str() {
                 "error" => LevelFilter::ERROR,
@@ -74,6 +83,26 @@ pub(crate) fn resolve(raw: Raw, mistakes: &mut Mistakes) -> Settings {
         },
         warnings,
     }
+}
+
+/// The queue's settings, if there is one; keys of one that nobody uses are better known.
+fn broker(
+    mut raw: BrokerKeys,
+    embedded: bool,
+    mistakes: &mut Mistakes,
+    warnings: &mut Vec<String>,
+) -> Option<::broker::Settings> {
+    if embedded {
+        raw.fill_from(&defaults());
+        return Some(self::broker::resolve(&raw, mistakes));
+    }
+    if let Some(key) = BrokerKeys::KEYS.iter().find(|key| raw.place_of(key.name).is_some()) {
+        warnings.push(format!(
+            "{} is set for the embedded queue, and every route takes its messages from NSQ: there is none",
+            key.name
+        ));
+    }
+    None
 }
 
 /// Two routes of one name could not be told apart in the log and the summary.

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use pipeline::client::{ChannelName, Source, TopicName};
+use pipeline::client::{ChannelName, InProcess, Source, TopicName};
 use pipeline::delivery::{EndpointUrl, UrlError};
 use pipeline::{BackoffSettings, RouteSettings};
 
@@ -113,7 +113,7 @@ fn url(to: &Placed<String>, mistakes: &mut Mistakes) -> Option<EndpointUrl> {
     EndpointUrl::parse(&to.value).map_err(refuse).ok()
 }
 
-/// Where messages come from: nsqds or nsqlookupds, not both and not neither.
+/// Where messages come from: nsqds, or nsqlookupds, or, where neither is named, the embedded queue.
 fn source(
     raw: &RawRoute,
     nsqds: &Placed<Vec<Placed<String>>>,
@@ -141,10 +141,8 @@ fn source(
             );
         }
         (true, true) if unread => {}
-        (true, true) => {
-            let way_out = format!("give {}, or {} to find the nsqds through nsqlookupd", names[0], names[1]);
-            mistakes.push(&raw.place, "", "nothing says where messages come from", way_out);
-        }
+        // It serves once it is started, and is put here then.
+        (true, true) => return Source::Memory(InProcess::unserved("embedded")),
     }
     Source::Nsqds(vec!["localhost:4150".to_owned()])
 }

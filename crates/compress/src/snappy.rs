@@ -12,7 +12,6 @@ use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::buffer::{Incoming, Outgoing, empty};
-use super::crc32c::masked;
 
 /// Chunk type and length, in front of every chunk.
 const HEAD_LEN: usize = 4;
@@ -243,6 +242,11 @@ impl ChunkDecoder {
             Err(io::ErrorKind::UnexpectedEof.into())
         }
     }
+}
+
+/// The checksum as the framing format stores it (its section 3): rotated and shifted, since a CRC over bytes that hold CRCs is weak.
+pub(super) fn masked(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 fn corrupt(what: &'static str) -> io::Error {

@@ -6,17 +6,30 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
 
+#[derive(Debug, Clone, Copy)]
+enum Compression {
+    Snappy,
+    Deflate { level: u8 },
+}
+
 const BOTH: [Compression; 2] = [Compression::Snappy, Compression::Deflate { level: 6 }];
 
-/// A stream, and the bare other end of its pipe.
-fn stream_and_pipe(compression: Compression, pipe_bytes: usize) -> (Stream, DuplexStream) {
+fn layer(pipe: DuplexStream, compression: Compression) -> Layer<DuplexStream> {
+    match compression {
+        Compression::Snappy => Layer::snappy(pipe),
+        Compression::Deflate { level } => Layer::deflate(pipe, level),
+    }
+}
+
+/// A layer, and the bare other end of its pipe.
+fn layer_and_pipe(compression: Compression, pipe_bytes: usize) -> (Layer<DuplexStream>, DuplexStream) {
     let (near, far) = duplex(pipe_bytes);
-    (Stream::new(Transport::Duplex(near), compression), far)
+    (layer(near, compression), far)
 }
 
 /// What the stream makes of `encoded`, up to an end or an error.
 async fn decode(compression: Compression, encoded: &[u8]) -> (Vec<u8>, io::Result<()>) {
-    let (mut stream, mut pipe) = stream_and_pipe(compression, encoded.len() + 1);
+    let (mut stream, mut pipe) = layer_and_pipe(compression, encoded.len() + 1);
     pipe.write_all(encoded).await.unwrap();
     drop(pipe);
     let mut plain = Vec::new();
@@ -26,7 +39,7 @@ async fn decode(compression: Compression, encoded: &[u8]) -> (Vec<u8>, io::Resul
 
 /// What the stream writes for `plain`, flushed and not shut down.
 async fn encode(compression: Compression, plain: &[u8]) -> Vec<u8> {
-    let (mut stream, mut pipe) = stream_and_pipe(compression, 1 << 24);
+    let (mut stream, mut pipe) = layer_and_pipe(compression, 1 << 24);
     stream.write_all(plain).await.unwrap();
     stream.flush().await.unwrap();
     drop(stream);
@@ -51,7 +64,7 @@ fn framed(kind: u8, content: &[u8]) -> Vec<u8> {
 }
 
 fn with_crc(plain: &[u8], block: &[u8]) -> Vec<u8> {
-    [&crc32c::masked(plain).to_le_bytes()[..], block].concat()
+    [&snappy::masked(plain).to_le_bytes()[..], block].concat()
 }
 
 #[tokio::test]
@@ -59,8 +72,8 @@ async fn what_goes_in_comes_out_through_a_narrow_pipe() {
     for compression in BOTH {
         for len in [0, 1, 100, 65_535, 65_536, 65_537, 300_000] {
             let (near, far) = duplex(777);
-            let mut near = Stream::new(Transport::Duplex(near), compression);
-            let mut far = Stream::new(Transport::Duplex(far), compression);
+            let mut near = layer(near, compression);
+            let mut far = layer(far, compression);
             let plain = mixed(len);
             let send = async {
                 near.write_all(&plain).await.unwrap();
@@ -78,8 +91,8 @@ async fn what_goes_in_comes_out_through_a_narrow_pipe() {
 async fn a_flush_is_enough_for_the_peer_to_read_all_of_it() {
     for compression in BOTH {
         let (near, far) = duplex(1 << 20);
-        let mut near = Stream::new(Transport::Duplex(near), compression);
-        let mut far = Stream::new(Transport::Duplex(far), compression);
+        let mut near = layer(near, compression);
+        let mut far = layer(far, compression);
         for i in 0..100_u8 {
             let plain = vec![i; 1 + usize::from(i) * 300];
             near.write_all(&plain).await.unwrap();
@@ -94,7 +107,7 @@ async fn a_flush_is_enough_for_the_peer_to_read_all_of_it() {
 #[tokio::test]
 async fn one_side_reads_while_it_cannot_write() {
     for compression in BOTH {
-        let (mut stream, mut pipe) = stream_and_pipe(compression, 4096);
+        let (mut stream, mut pipe) = layer_and_pipe(compression, 4096);
         let hello = encode(compression, b"hello").await;
         // Noise, and nobody takes it: the write must end up waiting.
         let full = std::future::poll_fn(|cx| {
@@ -178,7 +191,7 @@ async fn corruption_stays_an_error() {
     for (compression, bad) in
         [(Compression::Snappy, &bad[..]), (Compression::Deflate { level: 6 }, b"\xff\xff")]
     {
-        let (mut stream, mut pipe) = stream_and_pipe(compression, 1024);
+        let (mut stream, mut pipe) = layer_and_pipe(compression, 1024);
         pipe.write_all(bad).await.unwrap();
         for _ in 0..3 {
             let error = stream.read_u8().await.unwrap_err();
@@ -227,7 +240,7 @@ fn noise_is_never_more_than_an_error() {
     bolero::check!().for_each(|noise: &[u8]| {
         for compression in BOTH {
             block_on(async {
-                let (stream, mut pipe) = stream_and_pipe(compression, 1 << 20);
+                let (stream, mut pipe) = layer_and_pipe(compression, 1 << 20);
                 pipe.write_all(&noise[..noise.len().min(1 << 20)]).await.unwrap();
                 drop(pipe);
                 // Deflate may make a thousand of one byte; a bound is the reader's to set.

@@ -115,7 +115,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Deflate<T> {
                 buf.advance(plain);
                 return Poll::Ready(Ok(()));
             }
-            // nsqd closes without ending its stream, so the transport's end is an end here too.
+            // Both ends of NSQ close without ending their stream, so the transport's end is an end here too.
             if ready!(this.incoming.poll_fill(&mut this.transport, cx))? == 0 {
                 return Poll::Ready(Ok(()));
             }

@@ -1,0 +1,257 @@
+//! The whole broker: opens the queue, listens, serves, and stops in an order that loses nothing.
+//!
+//! Everything runs as local tasks of the caller's `LocalSet`; other threads reach it by sockets, or by a [`Connector`].
+//!
+//! The order of a stop: publishes are refused and no connection is taken any more; the queue's last group commit is made; who waited for it is
+//! answered, for [`GRACE`] at most; what is still open is closed, and with it what it had in flight is requeued.
+
+mod connector;
+mod door;
+mod listen;
+mod places;
+#[cfg(test)]
+mod power_cut;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_local};
+
+use crate::advertised::{Advertised, Listening};
+use crate::http::Api;
+use crate::lookupd;
+use crate::options::Options;
+use crate::queue::{CloseError, OpenError, Queue, Recovery};
+use crate::settings::{ClientAuthPolicy, Listen, Settings, TlsRequired};
+use crate::shared::BrokerShared;
+use crate::tls::TlsError;
+use door::{Door, Protocol};
+use listen::Listener;
+use places::Places;
+
+pub use connector::Connector;
+pub use listen::ListenError;
+pub use places::ConnectionCounters;
+
+/// How long connections have at a stop to write the answers of the last group commit.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// Why a broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The queue cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The certificates do not serve.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+}
+
+/// Where the broker is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    /// No connection is taken; those that are open go on.
+    Closing,
+    /// The last group commit was made.
+    Closed,
+}
+
+/// A running broker. Dropped without [`stop`](Self::stop), it ends as by a crash: what was acknowledged is kept.
+pub struct Broker {
+    broker: Rc<BrokerShared>,
+    recovery: Recovery,
+    addresses: Addresses,
+    places: Rc<Places>,
+    connector: Connector,
+    phase: watch::Sender<Phase>,
+    doors: Vec<JoinHandle<()>>,
+    driver: JoinHandle<()>,
+    cluster: JoinHandle<()>,
+}
+
+/// Where it listens, as bound: a port of 0 was replaced.
+#[derive(Debug, Default)]
+struct Addresses {
+    tcp: Option<Listen>,
+    http: Option<Listen>,
+    https: Option<Listen>,
+}
+
+/// The listeners, until they are served.
+#[derive(Default)]
+struct Listeners {
+    tcp: Option<Listener>,
+    http: Option<Listener>,
+    https: Option<Listener>,
+}
+
+impl Broker {
+    /// Opens the queue in [`Settings::data_path`] of `fs`, listens, and serves. To be called inside a `LocalSet`.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(settings: Settings, fs: Arc<dyn journal::FileSystem>) -> Result<Self, StartError> {
+        let (broker, recovery) = open(settings, fs)?;
+        let settings = &broker.settings;
+        let https = async {
+            match broker.tls.is_some() {
+                true => Listener::bind(&settings.https_address).await.map(Some),
+                false => Ok(None),
+            }
+        };
+        let listeners = Listeners {
+            tcp: Some(Listener::bind(&settings.tcp_address).await?),
+            http: Some(Listener::bind(&settings.http_address).await?),
+            https: https.await?,
+        };
+        Ok(Self::serve(broker, recovery, listeners))
+    }
+
+    /// As [`start`](Self::start), but listens nowhere: only its [`Connector`] leads to it.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start_unbound(settings: Settings, fs: Arc<dyn journal::FileSystem>) -> Result<Self, StartError> {
+        let (broker, recovery) = open(settings, fs)?;
+        Ok(Self::serve(broker, recovery, Listeners::default()))
+    }
+
+    fn serve(broker: Rc<BrokerShared>, recovery: Recovery, listeners: Listeners) -> Self {
+        let address = |listener: &Option<Listener>| listener.as_ref().map(Listener::address);
+        let addresses = Addresses {
+            tcp: address(&listeners.tcp),
+            http: address(&listeners.http),
+            https: address(&listeners.https),
+        };
+        let socket = |listener: &Option<Listener>| listener.as_ref().and_then(Listener::socket_address);
+        let listening = Listening {
+            tcp: socket(&listeners.tcp),
+            http: socket(&listeners.http),
+            https: socket(&listeners.https),
+        };
+        let advertised = Rc::new(Advertised::new(&broker.settings, listening));
+        let options = Rc::new(Options::new(&broker.settings));
+        let driver = spawn_local(broker.queue.clone().run());
+        let cluster =
+            spawn_local(lookupd::run(Rc::clone(&broker), Rc::clone(&options), Rc::clone(&advertised)));
+        let api = Rc::new(Api::new(Rc::clone(&broker), options, advertised));
+        let places = Places::new(broker.settings.connections_max);
+        let (phase, phases) = watch::channel(Phase::Serving);
+        let (connector, pipes) = connector::pair();
+        let tls = broker.tls.clone();
+        let https = tls.map(|tls| Protocol::Https(Rc::clone(&api), tls.into()));
+        let doors = [
+            (listeners.tcp, Some(Protocol::Nsq(Rc::clone(&broker)))),
+            (listeners.http, Some(Protocol::Http(Rc::clone(&api)))),
+            (listeners.https, https),
+            (Some(Listener::Pipe(pipes.nsq)), Some(Protocol::Nsq(Rc::clone(&broker)))),
+            (Some(Listener::Pipe(pipes.http)), Some(Protocol::Http(api))),
+        ];
+        let open = |(listener, protocol): (Option<Listener>, Option<Protocol>)| {
+            let door = Door { protocol: protocol?, places: Rc::clone(&places), phase: phases.clone() };
+            Some(spawn_local(door.run(listener?)))
+        };
+        let doors = doors.into_iter().filter_map(open).collect();
+        Self { broker, recovery, addresses, places, connector, phase, doors, driver, cluster }
+    }
+
+    /// Where TCP clients connect, as bound.
+    ///
+    /// # Panics
+    /// When it was [started unbound](Self::start_unbound).
+    pub fn tcp_address(&self) -> &Listen {
+        self.addresses.tcp.as_ref().expect("it was started with listeners")
+    }
+
+    /// Where the HTTP API is, as bound.
+    ///
+    /// # Panics
+    /// When it was [started unbound](Self::start_unbound).
+    pub fn http_address(&self) -> &Listen {
+        self.addresses.http.as_ref().expect("it was started with listeners")
+    }
+
+    /// Where it is over TLS; `None` without a certificate.
+    pub fn https_address(&self) -> Option<&Listen> {
+        self.addresses.https.as_ref()
+    }
+
+    /// Leads to this broker from any thread.
+    pub fn connector(&self) -> Connector {
+        self.connector.clone()
+    }
+
+    /// The queue itself.
+    pub fn queue(&self) -> &Queue {
+        &self.broker.queue
+    }
+
+    /// What the start found.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Connections, now and so far.
+    pub fn connections(&self) -> ConnectionCounters {
+        self.places.counters()
+    }
+
+    /// From now on every publish is refused; settling goes on.
+    pub fn refuse_publishes(&self) {
+        self.broker.queue.refuse_publishes();
+    }
+
+    /// Stops, in the order at the top of this module.
+    ///
+    /// # Errors
+    /// When the last sync failed: what was acknowledged is kept all the same.
+    pub async fn stop(mut self) -> Result<(), CloseError> {
+        self.refuse_publishes();
+        self.phase.send_replace(Phase::Closing);
+        self.cluster.abort();
+        let closed = self.broker.queue.close().await;
+        self.phase.send_replace(Phase::Closed);
+        for door in std::mem::take(&mut self.doors) {
+            report(door.await);
+        }
+        closed
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.doors.iter().for_each(JoinHandle::abort);
+        self.cluster.abort();
+        self.driver.abort();
+    }
+}
+
+/// A task of ours that panicked is a defect, and told as one; the others go on.
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a task of the broker panicked");
+    }
+}
+
+fn open(
+    mut settings: Settings,
+    fs: Arc<dyn journal::FileSystem>,
+) -> Result<(Rc<BrokerShared>, Recovery), StartError> {
+    if let Some(tls) = &mut settings.tls
+        && tls.client_auth_policy != ClientAuthPolicy::Off
+        && tls.required == TlsRequired::No
+    {
+        tls.required = TlsRequired::Yes;
+    }
+    settings.hold_new_topics |= !settings.lookupd_tcp_addresses.is_empty();
+    let (queue, recovery) = Queue::open(fs, &settings)?;
+    Ok((BrokerShared::new(settings, queue)?, recovery))
+}

@@ -1,0 +1,163 @@
+//! A disk that fails, and one that is full.
+
+use journal::simulated::Fail;
+
+use super::*;
+use crate::queue::Bound;
+
+#[test]
+fn a_failed_sync_refuses_who_waits_delivery_goes_on_and_it_is_well_again_in_five_seconds() {
+    simulate(async {
+        let disk = Simulated::new(1);
+        let open = Open::on(&disk);
+        let mut a = open.subscribe("t", "a", 10);
+        open.publish("t", "1").await;
+        disk.fail_syncs(Fail::Always);
+        let commit = open.queue.publish(&topic("t"), &[Bytes::from_static(b"2")], Duration::ZERO);
+        let refused = open.queue.committed(commit.expect("it is appended")).await;
+        assert!(matches!(refused, Err(Refused::NotStored(_))), "{refused:?}");
+        assert!(open.queue.health().is_err());
+        let refused = open.queue.publish(&topic("t"), &[Bytes::from_static(b"3")], Duration::ZERO);
+        assert!(matches!(refused, Err(Refused::NotStored(_))), "{refused:?}");
+        assert_eq!(take(&mut a).map(|it| text(&it)).as_deref(), Some("1"));
+        pass(3_000).await;
+        disk.fail_syncs(Fail::Never);
+        pass(5_000).await;
+        open.queue.health().expect("the disk is well");
+        open.publish("t", "4").await;
+        drop(a);
+        let disk = disk.crash();
+        open.forget().await;
+        let open = Open::on(&disk);
+        let mut a = open.subscribe("t", "a", 10);
+        let bodies = drain(&mut a);
+        assert!(bodies.contains(&"1".to_owned()) && bodies.contains(&"4".to_owned()), "{bodies:?}");
+    });
+}
+
+#[test]
+fn what_was_settled_and_created_under_a_failed_sync_is_kept_all_the_same() {
+    simulate(async {
+        let disk = Simulated::new(1);
+        let open = Open::on(&disk);
+        let mut a = open.subscribe("t", "a", 10);
+        open.publish_all("t", (0..4).map(|at| at.to_string())).await;
+        disk.fail_syncs(Fail::Nth(1));
+        assert_eq!(drain(&mut a).len(), 4);
+        // Refused or not: a subscriber was told that it has the channel.
+        let b = open.subscribe("t", "b", 10);
+        pass(5_000).await;
+        open.publish("t", "4").await;
+        drop((a, b));
+        let disk = disk.crash();
+        open.forget().await;
+        let open = Open::on(&disk);
+        assert_eq!((open.counts("t", "a"), open.counts("t", "b")), ((1, 0, 0), (1, 0, 0)));
+    });
+}
+
+#[test]
+fn a_full_disk_refuses_publishes_and_comes_back_by_consuming() {
+    simulate(async {
+        let disk = Simulated::new(1);
+        disk.set_capacity(8 << 20);
+        let settings = Settings { segment_bytes: Some(256 << 10), ..settings() };
+        let open = Open::new(Arc::new(disk.clone()), &settings);
+        let mut a = open.subscribe("t", "a", 100);
+        let body = [Bytes::from(vec![b'x'; 10_000])];
+        let mut stored = 0;
+        let refused = loop {
+            match open.queue.publish(&topic("t"), &body, Duration::ZERO) {
+                Ok(commit) => open.queue.committed(commit).await.expect("it is stored"),
+                Err(refused) => break refused,
+            }
+            stored += 1;
+            assert!(stored < 2_000, "the disk never fills");
+        };
+        assert!(matches!(refused, Refused::Full { what: Bound::DiskReserve, .. }), "{refused:?}");
+        assert!(open.queue.health().is_err());
+        let mut came = 0;
+        while let Some(handed) = take(&mut a) {
+            a.finish(handed.head.id).expect("in flight");
+            came += 1;
+        }
+        assert_eq!(came, stored);
+        pass(5_000).await;
+        open.queue.health().expect("there is space");
+        open.stored(open.queue.publish(&topic("t"), &body, Duration::ZERO)).await;
+        assert!(disk.used() < 2 << 20, "{} bytes are still used", disk.used());
+    });
+}
+
+#[test]
+fn one_unfinished_message_in_a_hundred_does_not_keep_the_disk() {
+    simulate(async {
+        let disk = Simulated::new(1);
+        let open = Open::on(&disk);
+        let mut a = open.subscribe("t", "a", 1_000);
+        open.publish("idle", "alone").await;
+        let mut held = 0;
+        for round in 0..100 {
+            open.publish_all("t", (0..100).map(|at| format!("{round}/{at}/{}", "x".repeat(1_000)))).await;
+            while let Some(handed) = take(&mut a) {
+                let body = text(&handed);
+                if body.split('/').nth(1) == Some("50") {
+                    held += 1;
+                    if round % 2 == 0 {
+                        a.requeue(handed.head.id, Duration::from_secs(3_000)).expect("in flight");
+                    }
+                } else {
+                    a.finish(handed.head.id).expect("in flight");
+                }
+            }
+            pass(50).await;
+        }
+        pass(5_000).await;
+        assert_eq!(held, 100);
+        let live = 101 * 1_100;
+        assert!(disk.used() < 4 * live + 4 * 64 * 1024, "{} bytes for {live} live ones", disk.used());
+        assert!(open.queue.counters().messages_moved > 0);
+        assert_eq!(open.counts("t", "a"), (0, 50, 50));
+        drop(a);
+        let disk = disk.crash();
+        open.forget().await;
+        let open = Open::on(&disk);
+        assert_eq!((open.counts("t", "a"), open.topic_stats("idle").depth), ((50, 0, 50), 1));
+        let mut a = open.subscribe("t", "a", 1_000);
+        assert_eq!(drain(&mut a).len(), 50);
+        pass(3_001_000).await;
+        assert_eq!(drain(&mut a).len(), 50);
+        let mut idle = open.subscribe("idle", "a", 1);
+        pass(100).await;
+        assert_eq!(drain(&mut idle), ["alone"]);
+        pass(5_000).await;
+        assert!(disk.used() < 4 * 64 * 1024, "{} bytes for nothing", disk.used());
+    });
+}
+
+#[test]
+fn an_mpub_of_which_the_disk_takes_a_part_is_refused_whole() {
+    simulate(async {
+        let disk = Simulated::new(1);
+        let open = Open::on(&disk);
+        let mut a = open.subscribe("t", "a", 100);
+        open.publish("t", "1").await;
+        // The queue has asked how much there is; a moment later somebody else has taken most of it.
+        pass(1_500).await;
+        disk.set_capacity(disk.used() + (130 << 10));
+        let bodies: Vec<Bytes> = (0..20).map(|_| Bytes::from(vec![b'x'; 30_000])).collect();
+        let refused = open.queue.publish(&topic("t"), &bodies, Duration::ZERO);
+        assert!(is_refused(refused), "there is no room for it");
+        assert_eq!((open.counts("t", "a").0, open.queue.counters().messages), (1, 1));
+        disk.set_capacity(1 << 30);
+        pass(5_000).await;
+        assert_eq!(drain(&mut a), ["1"]);
+        open.publish("t", "2").await;
+        pass(500).await;
+        drop(a);
+        let disk = open.kill(&disk).await;
+        let open = Open::on(&disk);
+        let mut a = open.subscribe("t", "a", 100);
+        assert_eq!(drain(&mut a), ["2"]);
+    });
+}

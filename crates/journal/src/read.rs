@@ -1,0 +1,149 @@
+//! Single records by position: from memory while they are new, else with one read of the file, or two if they are large.
+//!
+//! A bounded number of sealed segments is kept open, the least recently read goes first; their salts are learned at the
+//! first read, so a start touches only what lies behind the checkpoint.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::contents::segment_path;
+use crate::error::ReadError;
+use crate::file_system::{File, read_up_to};
+use crate::format::{self, RECORD_HEAD_BYTES, Salt};
+use crate::journal::Journal;
+use crate::position::Position;
+use crate::walk::{Scan, Walk, read_head};
+
+/// Sealed segments that are open at once.
+const OPEN_FILES_MAX: usize = 64;
+
+/// Bytes that the first read of a record asks for: most records are smaller.
+const FIRST_READ_BYTES: usize = 4096;
+
+#[derive(Debug, Clone)]
+struct OpenFile {
+    number: u32,
+    file: Arc<dyn File>,
+    salt: Salt,
+}
+
+/// Sealed segments that were read lately, the latest at the end.
+#[derive(Debug, Default)]
+pub(crate) struct OpenFiles(Vec<OpenFile>);
+
+impl OpenFiles {
+    fn get(&mut self, number: u32) -> Option<OpenFile> {
+        let at = self.0.iter().rposition(|open| open.number == number)?;
+        self.0[at..].rotate_left(1);
+        self.0.last().cloned()
+    }
+
+    fn put(&mut self, open: OpenFile) {
+        if self.0.len() == OPEN_FILES_MAX {
+            self.0.remove(0);
+        }
+        self.0.push(open);
+    }
+
+    pub(crate) fn forget(&mut self, number: u32) {
+        self.0.retain(|open| open.number != number);
+    }
+}
+
+impl Journal {
+    /// The record at `at`, verified, as a copy of its own.
+    ///
+    /// # Errors
+    /// By what remains of it.
+    pub fn read(&self, at: Position) -> Result<Bytes, ReadError> {
+        if at.offset >= self.records_end(at.segment) {
+            return Err(ReadError::Gone { at });
+        }
+        if let Some(body) = self.tail.read(at) {
+            return Ok(body);
+        }
+        let open = self.open_segment(at.segment).map_err(|error| error.at(at))?;
+        let body = read_record(&open, at.offset).map_err(|source| ReadError::Io { at, source })?;
+        body.ok_or(ReadError::Damaged { at })
+    }
+
+    /// All whole records of a sealed segment.
+    ///
+    /// # Errors
+    /// There is no such segment, it is not sealed, or nothing in it can be read.
+    pub fn scan(&self, segment: u32) -> Result<Scan, ReadError> {
+        let at = Position { segment, offset: format::RECORDS_AT };
+        let bytes = self.sealed.get(&segment).ok_or(ReadError::Gone { at })?.bytes;
+        // What was sealed lately may still wait for the kernel only if it is active, and then it is not sealed.
+        let open = self.open_segment(segment).map_err(|error| error.at(at))?;
+        Ok(Scan::new(segment, Walk::new(open.file, open.salt, format::RECORDS_AT, bytes)))
+    }
+
+    /// End of the records of a segment; 0 if there is none.
+    fn records_end(&self, segment: u32) -> u32 {
+        match &self.active {
+            Some(active) if active.number == segment => active.end,
+            _ => self.sealed.get(&segment).map_or(0, |segment| segment.bytes),
+        }
+    }
+
+    fn open_segment(&self, number: u32) -> Result<OpenFile, Unopened> {
+        if let Some(active) = self.active.as_ref().filter(|active| active.number == number) {
+            return Ok(OpenFile { number, file: Arc::clone(&active.file), salt: active.salt });
+        }
+        let mut files = self.files.borrow_mut();
+        if let Some(open) = files.get(number) {
+            return Ok(open);
+        }
+        let file = self.fs.open(&segment_path(&self.dir, number)).map_err(Unopened::Io)?;
+        let head = read_head(&*file, number).map_err(Unopened::Io)?.map_err(|_| Unopened::Damaged)?;
+        let open = OpenFile { number, file, salt: head.salt };
+        files.put(open.clone());
+        Ok(open)
+    }
+
+    pub(crate) fn forget_file(&self, number: u32) {
+        self.files.borrow_mut().forget(number);
+    }
+}
+
+/// A segment that cannot be read at all.
+enum Unopened {
+    Io(io::Error),
+    Damaged,
+}
+
+impl Unopened {
+    fn at(self, at: Position) -> ReadError {
+        match self {
+            Unopened::Io(error) if error.kind() == io::ErrorKind::NotFound => ReadError::Gone { at },
+            Unopened::Io(source) => ReadError::Io { at, source },
+            Unopened::Damaged => ReadError::Damaged { at },
+        }
+    }
+}
+
+/// `None`: what stands there is no whole record.
+fn read_record(open: &OpenFile, offset: u32) -> io::Result<Option<Bytes>> {
+    let mut first = [0; FIRST_READ_BYTES];
+    let have = read_up_to(&*open.file, &mut first, u64::from(offset))?;
+    let first = &first[..have];
+    let Some(length) = format::claimed_length(first, open.salt) else { return Ok(None) };
+    let bytes = format::record_bytes(length);
+    if bytes as usize <= have {
+        let record = &first[..bytes as usize];
+        let whole = format::is_whole(record, open.salt, offset);
+        return Ok(whole.then(|| Bytes::copy_from_slice(&record[RECORD_HEAD_BYTES..])));
+    }
+    if u64::from(offset) + bytes > open.file.size()? {
+        return Ok(None);
+    }
+    let mut record = BytesMut::zeroed(bytes as usize);
+    record[..have].copy_from_slice(first);
+    let rest = read_up_to(&*open.file, &mut record[have..], u64::from(offset) + have as u64)?;
+    let record = record.freeze();
+    let whole = have + rest == record.len() && format::is_whole(&record, open.salt, offset);
+    Ok(whole.then(|| format::body_of(&record, length)))
+}

@@ -1,0 +1,302 @@
+//! The simulated disk's names and faults.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::file::{Contents, Crash};
+use super::{Fail, Fired};
+use crate::file_system::Entry;
+
+/// A change of names that is not on disk.
+#[derive(Debug)]
+enum Change {
+    Named(PathBuf, u64),
+    Removed(PathBuf),
+    Renamed(PathBuf, PathBuf, u64),
+}
+
+impl Change {
+    fn dir(&self) -> Option<&Path> {
+        match self {
+            Change::Named(path, _) | Change::Removed(path) | Change::Renamed(_, path, _) => path.parent(),
+        }
+    }
+
+    fn apply(self, names: &mut BTreeMap<PathBuf, u64>) {
+        match self {
+            Change::Named(path, inode) => {
+                names.insert(path, inode);
+            }
+            Change::Removed(path) => {
+                names.remove(&path);
+            }
+            Change::Renamed(from, to, inode) => {
+                names.remove(&from);
+                names.insert(to, inode);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    random: u64,
+    pub(super) life: u64,
+    pub(super) capacity: u64,
+    pub(super) fail_syncs: Fail,
+    pub(super) fail_writes: Fail,
+    pub(super) short_writes: bool,
+    pub(super) fired: Fired,
+    pub(super) locked: BTreeSet<u64>,
+    names: BTreeMap<PathBuf, u64>,
+    durable_names: BTreeMap<PathBuf, u64>,
+    changes: Vec<Change>,
+    inodes: HashMap<u64, Contents>,
+    next_inode: u64,
+}
+
+impl Machine {
+    pub(super) fn new(seed: u64) -> Machine {
+        Machine {
+            random: seed,
+            life: 0,
+            capacity: 1 << 30,
+            fail_syncs: Fail::Never,
+            fail_writes: Fail::Never,
+            short_writes: false,
+            fired: Fired::default(),
+            locked: BTreeSet::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            changes: Vec::new(),
+            inodes: HashMap::new(),
+            next_inode: 0,
+        }
+    }
+
+    /// The next number of the seed's row (splitmix64).
+    pub(super) fn chance(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(super) fn kill(&mut self) {
+        self.life += 1;
+        self.locked.clear();
+    }
+
+    pub(super) fn crash(&mut self) {
+        self.kill();
+        self.fired.crashes += 1;
+        let crash = match self.chance() % 4 {
+            0 => Crash::Loses,
+            1 => Crash::Keeps,
+            _ => Crash::Mixes,
+        };
+        for change in std::mem::take(&mut self.changes) {
+            let kept = match crash {
+                Crash::Loses => false,
+                Crash::Keeps => true,
+                Crash::Mixes => self.chance().is_multiple_of(2),
+            };
+            if kept {
+                change.apply(&mut self.durable_names);
+            }
+        }
+        self.names = self.durable_names.clone();
+        self.forget_unnamed();
+        // In the order of the inodes, for the chances must fall alike in each run.
+        let inodes: BTreeSet<u64> = self.inodes.keys().copied().collect();
+        for inode in inodes {
+            let mut random = self.chance();
+            if let Some(contents) = self.inodes.get_mut(&inode) {
+                contents.crash(crash, || {
+                    random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                    random >> 33
+                });
+            }
+        }
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.names
+            .values()
+            .filter_map(|inode| self.inodes.get(inode))
+            .map(|file| file.bytes.len() as u64)
+            .sum()
+    }
+
+    pub(super) fn list(&self, dir: &Path) -> Vec<Entry> {
+        let names = self.names.iter().filter(|(path, _)| path.parent() == Some(dir));
+        let entry = |(path, inode): (&PathBuf, &u64)| Entry {
+            name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            bytes: self.inodes.get(inode).map_or(0, |file| file.bytes.len() as u64),
+        };
+        names.map(entry).collect()
+    }
+
+    pub(super) fn find(&self, path: &Path) -> io::Result<u64> {
+        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    pub(super) fn create(&mut self, path: &Path) -> u64 {
+        if let Ok(inode) = self.find(path) {
+            self.file(inode).set_len(0);
+            return inode;
+        }
+        self.next_inode += 1;
+        self.inodes.insert(self.next_inode, Contents::default());
+        self.names.insert(path.to_owned(), self.next_inode);
+        self.changes.push(Change::Named(path.to_owned(), self.next_inode));
+        self.next_inode
+    }
+
+    pub(super) fn put(&mut self, path: &Path, bytes: Vec<u8>) {
+        let inode = self.create(path);
+        self.inodes.insert(inode, Contents::durable(bytes));
+        self.durable_names.insert(path.to_owned(), inode);
+    }
+
+    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let inode = self.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        self.names.insert(to.to_owned(), inode);
+        self.changes.push(Change::Renamed(from.to_owned(), to.to_owned(), inode));
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
+        self.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        self.changes.push(Change::Removed(path.to_owned()));
+        Ok(())
+    }
+
+    pub(super) fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
+        if is_hit(&mut self.fail_syncs) {
+            self.fired.failed_syncs += 1;
+            return Err(eio());
+        }
+        let (of_dir, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.changes).into_iter().partition(|change| change.dir() == Some(dir));
+        self.changes = others;
+        for change in of_dir {
+            change.apply(&mut self.durable_names);
+        }
+        self.forget_unnamed();
+        Ok(())
+    }
+
+    /// Drops files that no name, durable or not, leads to. (A file that is open without a name is not needed here.)
+    fn forget_unnamed(&mut self) {
+        let mut named: BTreeSet<u64> =
+            self.names.values().chain(self.durable_names.values()).copied().collect();
+        named.extend(self.changes.iter().filter_map(|change| match change {
+            Change::Named(_, inode) | Change::Renamed(_, _, inode) => Some(*inode),
+            Change::Removed(_) => None,
+        }));
+        self.inodes.retain(|inode, _| named.contains(inode));
+    }
+
+    fn file(&mut self, inode: u64) -> &mut Contents {
+        self.inodes.entry(inode).or_default()
+    }
+
+    pub(super) fn contents_mut(&mut self, path: &Path) -> io::Result<&mut Contents> {
+        let inode = self.find(path)?;
+        Ok(self.file(inode))
+    }
+
+    pub(super) fn len(&mut self, inode: u64) -> io::Result<u64> {
+        Ok(self.file(inode).bytes.len() as u64)
+    }
+
+    pub(super) fn read(&mut self, inode: u64, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        let end = offset + into.len() as u64;
+        let file = self.file(inode);
+        if file.unreadable.iter().any(|bad| bad.start < end && offset < bad.end) {
+            self.fired.failed_reads += 1;
+            return Err(eio());
+        }
+        let rest = file.bytes.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let bytes = rest.len().min(into.len());
+        into[..bytes].copy_from_slice(&rest[..bytes]);
+        Ok(bytes)
+    }
+
+    pub(super) fn write(&mut self, inode: u64, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        if is_hit(&mut self.fail_writes) {
+            self.fired.failed_writes += 1;
+            return Err(eio());
+        }
+        let mut fits = (self.longest(inode).saturating_sub(offset) as usize).min(bytes.len());
+        if fits == 0 && !bytes.is_empty() {
+            self.fired.out_of_space += 1;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if self.short_writes && fits > 1 && self.chance().is_multiple_of(4) {
+            self.fired.short_writes += 1;
+            fits = 1 + self.chance() as usize % (fits - 1);
+        }
+        self.file(inode).write(&bytes[..fits], offset as usize);
+        Ok(fits)
+    }
+
+    pub(super) fn grow(&mut self, inode: u64, until: u64) -> io::Result<()> {
+        if is_hit(&mut self.fail_writes) {
+            self.fired.failed_writes += 1;
+            return Err(eio());
+        }
+        let longest = self.longest(inode);
+        let file = self.file(inode);
+        file.set_len((until.min(longest) as usize).max(file.bytes.len()));
+        if until > longest {
+            self.fired.out_of_space += 1;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    /// How long a file may become.
+    fn longest(&mut self, inode: u64) -> u64 {
+        let free = self.capacity.saturating_sub(self.used());
+        self.file(inode).bytes.len() as u64 + free
+    }
+
+    pub(super) fn set_len(&mut self, inode: u64, bytes: u64) -> io::Result<()> {
+        self.file(inode).set_len(bytes as usize);
+        Ok(())
+    }
+
+    pub(super) fn sync(&mut self, inode: u64) -> io::Result<()> {
+        if is_hit(&mut self.fail_syncs) {
+            self.fired.failed_syncs += 1;
+            self.file(inode).fail_sync();
+            return Err(eio());
+        }
+        self.file(inode).sync();
+        Ok(())
+    }
+}
+
+fn is_hit(fail: &mut Fail) -> bool {
+    match fail {
+        Fail::Never => false,
+        Fail::Always => true,
+        Fail::Nth(left) => {
+            *left = left.saturating_sub(1);
+            let hit = *left == 0;
+            if hit {
+                *fail = Fail::Never;
+            }
+            hit
+        }
+    }
+}
+
+/// The error that a disk gives when it is broken.
+fn eio() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}

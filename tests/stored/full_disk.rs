@@ -1,0 +1,103 @@
+//! A disk that is really full: publishes are refused in clear words, delivery goes on, and publishes are taken again soon after there
+//! is space.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use testkit::body::{Verdict, body, judge};
+use testkit::process::Nsqd;
+
+use super::talk::{Came, Talk};
+
+const TOPIC: &str = "events";
+const CHANNEL: &str = "posthaste";
+const BODY_BYTES: usize = 16 << 10;
+
+/// A file system of 64 MiB, mounted where its directory lies until it is dropped.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(at: &Path) -> Option<Small> {
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]).arg(at).output();
+        mounted.ok()?.status.success().then(|| Small(at.to_owned()))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        Command::new("umount").arg("--lazy").arg(&self.0).output().ok();
+    }
+}
+
+/// Publishes until it is refused; how many were taken, and what it was refused with.
+fn fill(broker: &Nsqd, serials: &mut u64) -> String {
+    let mut talk = Talk::to(broker.tcp_address()).expect("it listens");
+    loop {
+        talk.say(&wire::Command::Pub { topic: TOPIC, body: &body(*serials, BODY_BYTES) });
+        talk.send().expect("it reads");
+        match talk.next().expect("an answer") {
+            Came::Response(ok) if ok == b"OK" => *serials += 1,
+            Came::Error(error) => {
+                assert!(talk.next().is_err(), "nsqd closes behind E_PUB_FAILED, and so must this");
+                return error;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_publishes_and_nothing_else() {
+    let files = tempfile::Builder::new().prefix("posthaste-small-").tempdir().expect("a directory");
+    let Some(_small) = Small::mount(files.path()) else {
+        return testkit::skip("a full disk", "needs root, to mount a small file system");
+    };
+    let foreign = files.path().join("foreign");
+    let broker = Nsqd::posthaste_in(files, &[]);
+    broker.create_channel(TOPIC, CHANNEL);
+    let mut published = 0;
+
+    // Someone else fills the disk.
+    fs::write(&foreign, vec![1; 40 << 20]).expect("there is room for it");
+    let refused = fill(&broker, &mut published);
+    assert!(refused.starts_with("E_PUB_FAILED"), "{refused}");
+    assert!(published > 100, "only {published} were taken");
+    assert_eq!(broker.status("GET", "/ping", b"").0, 500);
+    let (status, answer) = broker.status("POST", &format!("/pub?topic={TOPIC}"), b"one more");
+    assert_eq!((status, answer.as_str()), (503, "{\"message\":\"QUEUE_FULL\"}"));
+
+    // Delivery goes on.
+    let mut consumer =
+        Talk::subscribed(broker.tcp_address(), TOPIC, CHANNEL, 10).expect("it takes consumers");
+    let half = published / 2;
+    for _ in 0..half {
+        take(&mut consumer, published);
+    }
+
+    fs::remove_file(&foreign).expect("it is there");
+    let freed = Instant::now();
+    while broker.status("POST", &format!("/pub?topic={TOPIC}"), &body(published, BODY_BYTES)).0 != 200 {
+        assert!(
+            freed.elapsed() < Duration::from_secs(5),
+            "still refused {:?} after there is space",
+            freed.elapsed()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    published += 1;
+    eprintln!("{published} published, taken again after {:?}", freed.elapsed());
+    assert_eq!(broker.status("GET", "/ping", b"").0, 200);
+    for _ in half..published {
+        take(&mut consumer, published);
+    }
+    broker.wait_channel(TOPIC, CHANNEL, |channel| channel.depth + channel.in_flight + channel.deferred == 0);
+}
+
+fn take(consumer: &mut Talk, published: u64) {
+    let (head, bytes) = consumer.message().expect("a message");
+    assert!(matches!(judge(&bytes), Verdict::Whole(serial) if serial < published));
+    consumer.finish(head.id);
+    consumer.send().expect("it reads");
+}
