@@ -52,9 +52,24 @@ fn help_and_version_are_no_mistakes() {
 }
 
 #[test]
-fn no_source_says_which_flags_to_give() {
-    let text = refused(&["run", "--topic", "events", "--to", "https://api.example.com/"]);
-    assert!(text.contains("--nsqd-tcp-address") && text.contains("--lookupd-http-address"), "{text}");
+fn a_route_that_names_no_nsq_has_a_queue_of_its_own() {
+    let route = file(
+        "[broker]\ndata_path = \"/nonexistent/queue\"\n[[route]]\ntopic = \"a\"\nto = \"http://127.0.0.1/\"\n",
+    );
+    let output = posthaste(&["check", route.path().to_str().expect("a plain path")]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", stderr(&output));
+    for expected in [
+        "a/posthaste at the embedded queue",
+        "kept in  /nonexistent/queue",
+        "127.0.0.1:4150",
+        "127.0.0.1:4151",
+    ] {
+        assert!(text.contains(expected), "{expected} is missing in:\n{text}");
+    }
+    let both = ["run", "--topic", "a", "--to", "http://127.0.0.1/", "--nsqd-tcp-address", "127.0.0.1:1"];
+    let text = refused(&[&both[..], &["--lookupd-http-address", "127.0.0.1:2"]].concat());
+    assert!(text.contains("cannot both be given"), "{text}");
 }
 
 #[test]
@@ -157,12 +172,7 @@ fn a_wrong_file_is_told_with_lines_and_columns_and_a_right_one_is_shown() {
         file("[[route]]\ntopic = \"a b\"\nto = \"http://127.0.0.1/\"\nchanel = \"c\"\nauth_secret = 77123\n");
     let path = wrong.path().to_str().expect("a plain path");
     let text = refused(&["check", path]);
-    for expected in [
-        ":2:9: topic = \"a b\"",
-        ":4:1: chanel",
-        "did you mean `channel`?",
-        ":5:15: ",
-    ] {
+    for expected in [":2:9: topic = \"a b\"", ":4:1: chanel", "did you mean `channel`?", ":5:15: "] {
         assert!(text.contains(expected), "{expected} is missing in:\n{text}");
     }
     assert!(!text.contains("77123"), "{text}");
