@@ -3,7 +3,7 @@
 //! Everything runs as local tasks of the caller's `LocalSet`; other threads reach it by sockets, or by a [`Connector`].
 //!
 //! The order of a stop: publishes are refused and no connection is taken any more; the queue's last group commit is made; who waited for it is
-//! answered, for [`GRACE`] at most; what is still open is closed, and with it what it had in flight is requeued.
+//! answered, for `GRACE` at most; what is still open is closed, and with it what it had in flight is requeued.
 
 mod connector;
 mod door;

@@ -15,7 +15,7 @@ mod answer;
 mod body;
 mod config;
 pub(crate) mod go;
-mod info;
+mod node;
 mod publish;
 mod query;
 mod route;
@@ -126,7 +126,7 @@ impl Api {
     async fn go(&self, route: Route, request: Request<Incoming>) -> Answer {
         versioned(match route {
             Route::Ping => return bare(self.ping()),
-            Route::Info => Ok(self.info()),
+            Route::Info => Ok(self.node()),
             Route::Stats => self.stats(request.uri()),
             Route::Publish => self.publish(request).await,
             Route::PublishMany => self.publish_many(request).await,

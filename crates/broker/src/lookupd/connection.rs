@@ -59,12 +59,12 @@ struct Identify<'a> {
 /// What it says of itself in return.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct PeerInfo {
+pub(super) struct PeerIdentity {
     broadcast_address: String,
     http_port: u16,
 }
 
-impl PeerInfo {
+impl PeerIdentity {
     /// Where its HTTP API is: `host:port`.
     pub(super) fn http_address(&self) -> Option<String> {
         let host = self.broadcast_address.as_str();
@@ -81,7 +81,7 @@ pub(super) struct Connection(TcpStream);
 
 impl Connection {
     /// Dials, and says who calls.
-    pub(super) async fn open(address: &str, told: &Advertised) -> Result<(Self, PeerInfo), PeerError> {
+    pub(super) async fn open(address: &str, told: &Advertised) -> Result<(Self, PeerIdentity), PeerError> {
         let (host, port) = address.rsplit_once(':').ok_or(PeerError::Address)?;
         let port = port.parse().map_err(|_| PeerError::Address)?;
         let mut connection = Self(connect(host, port, Instant::now() + TIMEOUT).await?);
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn an_nsqlookupd_is_found_where_it_says() {
-        let found = |json: &str| serde_json::from_str::<PeerInfo>(json).unwrap().http_address();
+        let found = |json: &str| serde_json::from_str::<PeerIdentity>(json).unwrap().http_address();
         let full =
             r#"{"tcp_port":4160,"http_port":4161,"version":"1.3.0","broadcast_address":"a","hostname":"b"}"#;
         assert_eq!(found(full).as_deref(), Some("a:4161"));

@@ -9,12 +9,12 @@ const OBJECT_IDENTIFIER: u8 = 0x06;
 /// `[0] EXPLICIT`, in front of the certificate's version.
 const VERSION: u8 = 0xa0;
 /// 2.5.4.3, `id-at-commonName`.
-const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+const SUBJECT_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// UTF8String, PrintableString, TeletexString, IA5String: those whose bytes are (nearly) UTF-8.
 const STRINGS: [u8; 4] = [0x0c, 0x13, 0x14, 0x16];
 
 /// The last common name of the subject, as Go's `Subject.CommonName` has it.
-pub(super) fn common_name(der: &[u8]) -> Option<String> {
+pub(super) fn subject_name(der: &[u8]) -> Option<String> {
     let (certificate, _) = expect(der, SEQUENCE)?;
     let (mut fields, _) = expect(certificate, SEQUENCE)?;
     if let Some((_, rest)) = expect(fields, VERSION) {
@@ -32,7 +32,7 @@ pub(super) fn common_name(der: &[u8]) -> Option<String> {
             attributes = rest;
             let (oid, value) = expect(attribute, OBJECT_IDENTIFIER)?;
             let (tag, text, _) = element(value)?;
-            if oid == COMMON_NAME && STRINGS.contains(&tag) {
+            if oid == SUBJECT_NAME && STRINGS.contains(&tag) {
                 found = Some(String::from_utf8_lossy(text).into_owned());
             }
         }
@@ -72,21 +72,21 @@ mod tests {
         for name in ["posthaste", "größe", &"x".repeat(60)] {
             let leaf =
                 authority.leaf(LeafOptions { common_name: name.to_owned(), ..LeafOptions::client("c") });
-            assert_eq!(common_name(&leaf.chain()[0]).as_deref(), Some(name));
+            assert_eq!(subject_name(&leaf.chain()[0]).as_deref(), Some(name));
         }
-        assert_eq!(common_name(&authority.ca()).as_deref(), Some("posthaste test authority"));
+        assert_eq!(subject_name(&authority.ca()).as_deref(), Some("posthaste test authority"));
     }
 
     #[test]
     fn what_is_cut_or_bent_names_nobody_and_breaks_nothing() {
         let der = Authority::new().client("posthaste").chain()[0].to_vec();
         for cut in 0..der.len().min(300) {
-            assert_eq!(common_name(&der[..cut]), None);
+            assert_eq!(subject_name(&der[..cut]), None);
         }
         for place in 0..der.len() {
             let mut bent = der.clone();
             bent[place] ^= 0xff;
-            let _any = common_name(&bent);
+            let _any = subject_name(&bent);
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::certificate::common_name;
+use super::certificate::subject_name;
 use crate::client::ClientTls;
 
 /// How long a client may take for its handshake: nsqd's limit.
@@ -100,7 +100,7 @@ fn handshake(tls: &ServerConnection) -> Handshake {
         negotiated_protocol_is_mutual: true,
     };
     let certificate = tls.peer_certificates().and_then(<[_]>::first);
-    Handshake { shown, common_name: certificate.and_then(|der| common_name(der)).unwrap_or_default() }
+    Handshake { shown, common_name: certificate.and_then(|der| subject_name(der)).unwrap_or_default() }
 }
 
 /// Hands a call on to whichever carrier is there.

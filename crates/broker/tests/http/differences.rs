@@ -29,7 +29,13 @@ fn table() -> Vec<Difference> {
             "its default would be a lie",
         ),
         ("a disk queue's option", get("/config/max_bytes_per_file"), (200, "104857600"), unknown, "likewise"),
-        ("no HTTP", b"XXX\r\n\r\n".to_vec(), (400, "400 Bad Request"), (400, ""), "hyper gives no reason"),
+        (
+            "no HTTP",
+            b"GARBAGE\r\n\r\n".to_vec(),
+            (400, "400 Bad Request"),
+            (400, ""),
+            "hyper gives no reason",
+        ),
         (
             "a target that is no URI",
             get("/ping?<>"),

@@ -8,7 +8,7 @@ use super::{Api, go};
 use crate::settings::NSQD_VERSION;
 
 #[derive(Serialize)]
-struct Info<'a> {
+struct Node<'a> {
     version: &'a str,
     broadcast_address: &'a str,
     hostname: &'a str,
@@ -57,10 +57,10 @@ impl Api {
     }
 
     /// `GET /info`.
-    pub(super) fn info(&self) -> Said {
+    pub(super) fn node(&self) -> Said {
         let settings = &self.broker.settings;
         let told = &self.advertised;
-        Said::json(&Info {
+        Said::json(&Node {
             version: NSQD_VERSION,
             broadcast_address: &told.broadcast_address,
             hostname: &told.hostname,
