@@ -5,15 +5,16 @@ use std::fs::File;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use testkit::body::body;
-use testkit::process::Nsqd;
+use testkit::process::{Nsqd, Process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
-use wire::{Command, MAGIC_V2};
+use wire::MAGIC_V2;
 
 use crate::stored::talk::Talk;
 
@@ -46,7 +47,7 @@ async fn publisher(address: SocketAddr, topic: String, until: Instant, oks: Rc<C
     socket.set_nodelay(true).expect("a socket");
     socket.write_all(MAGIC_V2).await.expect("it reads");
     let mut publish = Vec::new();
-    Command::Pub { topic: &topic, body: &body(7, BODY_BYTES) }.write(&mut publish);
+    wire::Command::Pub { topic: &topic, body: &body(7, BODY_BYTES) }.write(&mut publish);
     let mut answer = [0; OK_FRAME_BYTES];
     while Instant::now() < until {
         socket.write_all(&publish).await.expect("it reads");
@@ -160,4 +161,32 @@ fn an_mpub_that_is_stored_keeps_up_with_an_nsqd_that_stores_nothing() {
     let (ours, unsynced) = (median(our_rates), median(unsynced_rates));
     eprintln!("{ours:.0} messages a second by MPUB of 200, nsqd at its defaults {unsynced:.0}");
     assert!(ours >= unsynced, "{ours:.0} beside {unsynced:.0}");
+}
+
+/// Messages a second that a consumer on go-nsq finishes that does nothing with them.
+fn consume_rate(queue: &Nsqd, round: usize) -> f64 {
+    const COUNT: u64 = 60_000;
+    let topic = format!("drained-{round}");
+    queue.create_channel(&topic, "go");
+    queue.publish_many(&topic, (0..COUNT).map(|serial| body(serial, BODY_BYTES)));
+    let mut command = Command::new(crate::queue::peers("go/peer"));
+    let (address, count) = (queue.tcp_address().to_string(), COUNT.to_string());
+    command.args(["drain", "--address", &address, "--topic", &topic, "--count", &count]);
+    let peer = Process::spawn("go-nsq", &mut command);
+    assert_eq!(peer.wait(Duration::from_secs(60)).code, Some(0), "{}", peer.output());
+    peer.stdout().trim().parse().expect("a rate")
+}
+
+#[test]
+fn a_consumer_that_does_nothing_is_served_as_fast_as_by_nsqd() {
+    let _alone = testkit::exclusive();
+    let (ours, nsqd) = (Nsqd::posthaste(&[]), Nsqd::start(&[]));
+    let (mut our_rates, mut its_rates) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        our_rates.push(consume_rate(&ours, round));
+        its_rates.push(consume_rate(&nsqd, round));
+    }
+    let (ours, its) = (median(our_rates), median(its_rates));
+    eprintln!("{ours:.0} messages a second to a consumer on go-nsq, nsqd {its:.0}");
+    assert!(ours >= its, "{ours:.0} beside {its:.0}");
 }

@@ -28,7 +28,7 @@ fn workspace() -> &'static Path {
 }
 
 /// Where `cargo xtask setup` has put them.
-fn peers(name: &str) -> PathBuf {
+pub(crate) fn peers(name: &str) -> PathBuf {
     let dir = std::env::var_os("POSTHASTE_PEERS_DIR").map(PathBuf::from);
     let path = dir.unwrap_or_else(|| workspace().join("target/peers")).join(name);
     assert!(path.exists(), "no {}: run cargo xtask setup", path.display());

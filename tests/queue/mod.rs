@@ -8,3 +8,5 @@ mod libraries;
 mod rig;
 mod run;
 mod tools;
+
+pub(crate) use libraries::peers;

@@ -1,6 +1,6 @@
 // A producer and a consumer on go-nsq, by which the tests hold the embedded queue against the library that most use.
 //
-//	peer publish|consume --address HOST:PORT --topic T [--channel C] --prefix P --count N [--ca-file F] [--compression C]
+//	peer publish|consume|drain --address HOST:PORT --topic T [--channel C] --prefix P --count N [--ca-file F] [--compression C]
 //
 // `publish` sends P-0 to P-(N-1), the first half one by one and the rest at once. `consume` finishes every message and prints
 // its body on a line, until it is killed.
@@ -83,7 +83,7 @@ func consume(config *nsq.Config) error {
 
 func run() error {
 	if len(os.Args) < 2 {
-		return fmt.Errorf("publish or consume?")
+		return fmt.Errorf("publish, consume or drain?")
 	}
 	if err := flags.Parse(os.Args[2:]); err != nil {
 		return err
@@ -92,10 +92,14 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	if os.Args[1] == "publish" {
+	switch os.Args[1] {
+	case "publish":
 		return publish(config)
+	case "drain":
+		return drain(config)
+	default:
+		return consume(config)
 	}
-	return consume(config)
 }
 
 func main() {
