@@ -45,6 +45,8 @@ pub struct CheckpointJob {
     fs: Arc<dyn FileSystem>,
     dir: PathBuf,
     this: Checkpoint,
+    /// The log must be durable up to here.
+    end: Position,
     state: Vec<u8>,
     appended_bytes: u64,
     /// What this one makes superfluous.
@@ -71,7 +73,7 @@ impl CheckpointJob {
     /// The end of the log as the state knows it.
     #[must_use]
     pub fn covers(&self) -> Position {
-        self.this.covers
+        self.end
     }
 
     /// Writes, syncs, names, and unlinks what nobody needs any more. Blocks for as long as the disk takes.
@@ -104,7 +106,7 @@ impl CheckpointJob {
     }
 
     fn check_log(&self) -> Result<(), CheckpointError> {
-        let (covers, durable) = (self.this.covers, self.progress.durable());
+        let (covers, durable) = (self.end, self.progress.durable());
         let is_whole = durable >= covers && self.progress.losses() == self.losses;
         if is_whole { Ok(()) } else { Err(CheckpointError::NotDurable { covers, durable }) }
     }
@@ -140,13 +142,14 @@ impl Journal {
             return Err(CheckpointError::UnderWay);
         }
         self.write().map_err(|error: WriteError| CheckpointError::Write(error))?;
-        let this = Checkpoint { sequence: self.kept.next_sequence, covers: self.end };
+        let this = Checkpoint { sequence: self.kept.next_sequence, covers: self.next_append() };
         self.kept.next_sequence += 1;
         self.kept.under_way = true;
         Ok(CheckpointJob {
             fs: Arc::clone(&self.fs),
             dir: self.dir.clone(),
             this,
+            end: self.end,
             state,
             appended_bytes: self.appended_bytes,
             old_checkpoints: self.kept.older.clone(),
@@ -154,6 +157,16 @@ impl Journal {
             losses: self.progress.losses(),
             progress: Arc::clone(&self.progress),
         })
+    }
+
+    /// Where a start goes on reading. Without an active segment that is the next one, of which there may be no file
+    /// yet: behind the end of the last one may still lie what was lost, and a start that gave it back would give it to a
+    /// state that has forgotten it.
+    fn next_append(&self) -> Position {
+        match self.active {
+            Some(_) => self.end,
+            None => Position { segment: self.next_number, offset: 0 },
+        }
     }
 
     /// Takes the result of a job back: the position that the newest checkpoint covers now.

@@ -141,5 +141,40 @@ fn numbers_are_not_used_again_when_every_segment_is_gone() {
     assert_eq!(journal.segments().count(), 0);
     drop(journal);
     let mut opened = open(&disk.crash());
-    assert_eq!(append(&mut opened.journal, b"two").segment, 2);
+    // The checkpoints stand at the front of segment 2, which was never begun.
+    assert_eq!(append(&mut opened.journal, b"two").segment, 3);
+}
+
+/// A cut is not synced, so after a crash the file may be as long as before. The state has forgotten what was lost: it
+/// must not be given it.
+#[test]
+fn what_was_lost_does_not_come_back_to_a_checkpoint_without_it() {
+    let mut came_back = 0;
+    for seed in 0..32 {
+        let disk = Simulated::new(seed);
+        let mut journal = open(&disk).journal;
+        append(&mut journal, b"kept");
+        commit(&mut journal);
+        // Over two segments, of which the first is synced before the second fails.
+        let lost = append(&mut journal, b"lost");
+        while append(&mut journal, &[b'x'; 4096]).segment == lost.segment {}
+        disk.fail_syncs(Fail::Nth(2));
+        let sync = journal.begin_sync().expect("it was written").expect("there is something");
+        journal.end_sync(sync.run()).expect_err("the disk failed");
+        let job = journal.begin_checkpoint(b"kept".to_vec()).expect("none is under way");
+        journal.end_checkpoint(job.run()).expect("the log is durable");
+        drop(journal);
+        let disk = disk.crash();
+        came_back += u32::from(disk.read(&segment(1)).is_some_and(|file| file.len() > lost.offset as usize));
+        let opened = open(&disk);
+        assert_eq!((opened.state.as_deref(), opened.records.len()), (Some(&b"kept"[..]), 0), "seed {seed}");
+        let mut journal = opened.journal;
+        let at = append(&mut journal, b"next");
+        assert!(at > lost);
+        commit(&mut journal);
+        drop(journal);
+        let opened = open(&disk.crash());
+        assert_eq!(opened.records, [(at, b"next".as_slice().into())], "seed {seed}");
+    }
+    assert!(came_back > 0, "the test tests nothing");
 }
