@@ -13,7 +13,9 @@ use testkit::process::Nsqd;
 use crate::rig::{self, CHANNEL, Run, TOPIC};
 use crate::stored::talk::Talk;
 
-const MESSAGES: u64 = 300;
+/// A 99th percentile of some hundred would be its third worst, and say more about one stray second of the disk than
+/// about the queue: of 300, with a disk whose own was 2 ms, it came out between 3 and 7.
+const MESSAGES: u64 = 3000;
 
 #[test]
 fn a_message_is_posted_a_sync_after_it_is_published() {
@@ -21,7 +23,7 @@ fn a_message_is_posted_a_sync_after_it_is_published() {
     let broker = Nsqd::posthaste(&[]);
     broker.create_channel(TOPIC, CHANNEL);
     let endpoint = Endpoint::start(EndpointOptions {
-        bodies_kept: 1024,
+        bodies_kept: 4096,
         ..EndpointOptions::new(Answer::ok()).tls(TlsOptions::new(&Authority::new()))
     });
     let posthaste = Run::new([&broker], &endpoint.url("/")).trusting(&endpoint.ca_file()).start();
@@ -51,14 +53,14 @@ fn a_message_is_posted_a_sync_after_it_is_published() {
             other => panic!("{other:?}"),
         })
         .collect();
-    let p99 = |times: &mut Vec<Duration>| {
-        times.sort();
-        times[times.len() * 99 / 100]
-    };
-    let (delay, sync) = (p99(&mut delays), p99(&mut syncs));
+    delays.sort();
+    syncs.sort();
+    let of = |times: &[Duration], percent: usize| times[times.len() * percent / 100];
+    let (delay, sync) = (of(&delays, 99), of(&syncs, 99));
     eprintln!(
         "publish to POST: median {:?}, p99 {delay:?}; a sync: median {:?}, p99 {sync:?}",
-        delays[150], syncs[150]
+        of(&delays, 50),
+        of(&syncs, 50)
     );
     assert!(delay <= sync + Duration::from_millis(2), "p99 {delay:?}, a sync takes {sync:?}");
 }

@@ -30,7 +30,6 @@ impl State {
             Record::Settles(groups) => self.settle_all(groups)?,
             Record::IdsReserved { end } => {
                 self.ids_end = self.ids_end.max(end);
-                self.next_id = self.next_id.max(end);
             }
             record => self.apply_change(record),
         }

@@ -16,6 +16,7 @@ use super::Commit;
 use super::clock::Clock;
 use super::commits::Commits;
 use super::error::{Bound, CloseError, Refused};
+use super::ids::ReservedIds;
 use super::record::{Record, SETTLES};
 use super::rewrite::Rewriting;
 use super::settle::Settles;
@@ -55,7 +56,10 @@ pub(super) struct Core {
     pub(super) closed: Option<Result<(), CloseError>>,
     /// Why the log lacks something that the state has.
     pub(super) doubt: Option<String>,
+    /// Segments that the start had to read.
+    pub(super) replayed_segments: u64,
     pub(super) rewriting: Rewriting,
+    pub(super) ids: ReservedIds,
     pub(super) counters: QueueCounters,
     pub(super) subscriptions: u64,
     pub(super) changes: Vec<UnboundedSender<Change>>,
@@ -92,7 +96,9 @@ impl Core {
             stopping: false,
             closed: None,
             doubt: None,
+            replayed_segments: 0,
             rewriting: Rewriting::default(),
+            ids: ReservedIds::default(),
             counters: QueueCounters::default(),
             subscriptions: 0,
             changes: Vec::new(),
@@ -197,6 +203,7 @@ impl Core {
     pub(super) fn lose(&mut self, lost: &Lost) {
         tracing::error!(from = %lost.from, to = %lost.to, reason = lost.reason, "records could not be stored");
         self.rewriting.lose(lost.from);
+        self.ids_lost();
         self.state.forget_from(lost.from, &self.rewriting.lost());
         self.fall_in_doubt(&lost.reason);
     }

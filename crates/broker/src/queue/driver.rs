@@ -31,6 +31,9 @@ const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
 const CHECKPOINT_PAUSE_MIN: Duration = Duration::from_millis(250);
 /// or than this many times what the last one took.
 const CHECKPOINT_PAUSE_FACTOR: u32 = 16;
+/// Or at once, when the start had to read more segments than this: each start leaves one, so that a process which is killed
+/// again and again before it wrote a checkpoint would read and sync more of them each time.
+const REPLAYED_SEGMENTS_MAX: u64 = 8;
 /// After a failure.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -146,11 +149,11 @@ impl Driver {
 
     async fn checkpoint_loop(&self) {
         loop {
-            sleep(TICK).await;
             if self.core.borrow().stopping {
                 return;
             }
             if !self.is_checkpoint_due() {
+                sleep(TICK).await;
                 continue;
             }
             if let Err(reason) = self.checkpoint().await {
@@ -165,7 +168,9 @@ impl Driver {
         let (at, took) = *self.last_checkpoint.borrow();
         let pause = CHECKPOINT_PAUSE_MIN.max(took * CHECKPOINT_PAUSE_FACTOR);
         let waits = core.journal.segments().any(|segment| segment.retired);
+        let start_was_long = core.counters.checkpoints == 0 && core.replayed_segments > REPLAYED_SEGMENTS_MAX;
         core.doubt.is_some()
+            || start_was_long
             || core.journal.bytes_since_checkpoint() >= CHECKPOINT_BYTES
             || (waits && at.elapsed() >= pause)
     }
@@ -278,6 +283,13 @@ impl Core {
         }
     }
 
+    /// A group commit in place: at a start, when nobody waits for anything else.
+    pub(super) fn commit_now(&mut self) {
+        if let Some(job) = self.begin_commit() {
+            self.end_commit(job.run());
+        }
+    }
+
     fn end_commit(&mut self, done: journal::SyncDone) {
         match self.journal.end_sync(done) {
             Ok(_) => {
@@ -292,6 +304,7 @@ impl Core {
     fn grant_durable(&mut self) {
         let durable = self.journal.durable();
         self.rewriting.keep(durable);
+        self.ids_durable(durable);
         while self.batches.front().is_some_and(|(_, end, _)| *end <= durable) {
             let Some((batch, _, fresh)) = self.batches.pop_front() else { return };
             self.commits.grant(batch);

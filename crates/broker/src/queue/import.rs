@@ -57,7 +57,8 @@ impl Core {
         channel: Option<u32>,
         imported: &ImportedMessage,
     ) -> Result<(), Refused> {
-        let message = self.message(topic, 0)?;
+        self.reserve_ids()?;
+        let message = self.message(topic, 0);
         let message = MessageRecord { timestamp_ns: imported.timestamp_ns, ..message };
         let mut head = Vec::new();
         let Some(channel) = channel else {

@@ -11,8 +11,7 @@
 //! - A message is named by its record's position in the log, never by counting: a record lost to damage shifts
 //!   nothing.
 //! - Fan-out is a pure function of the records' order, so nothing is logged for it.
-//! - Bodies are not held: a message is read from the log when it is handed out.
-
+//! - Bodies of the log are not held: a message is read when it is handed out. Those of ephemeral topics are.
 //!
 //! # The parts
 //! | module | its one idea | |
@@ -27,6 +26,7 @@
 //! | `commits` | who waits for which sync | pure |
 //! | `core` | state and journal together, and what happens when the disk fails | |
 //! | `publish`, `admin`, `deliver`, `report`, `import` | what clients ask for | |
+//! | `ids` | message ids, reserved ahead | |
 //! | `driver`, `rewrite`, `elsewhere`, `clock` | what happens by itself | |
 //!
 //! # Rejected
@@ -49,6 +49,7 @@ mod error;
 mod fan_out;
 mod fifo;
 mod held;
+mod ids;
 mod import;
 mod index;
 mod loss;

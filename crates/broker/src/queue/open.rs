@@ -32,9 +32,10 @@ pub(super) fn open(fs: Arc<dyn FileSystem>, settings: &Settings) -> Result<(Core
     let (journal, report) = replay.finish()?;
     state.bring_back();
     let clock = Clock::new(state.last_timestamp_ns, !settings.sync_inline);
-    state.next_id = state.next_id.max(if state.next_id == 0 { clock.now_ns() } else { 0 });
     let mut core = Core::new(settings.clone(), journal, state, clock);
+    core.replayed_segments = report.segments;
     core.drop_ephemeral();
+    core.begin_ids();
     let recovery = Recovery {
         journal: report,
         topics: core.state.topics.len(),

@@ -15,9 +15,6 @@ use super::record::{MessageRecord, Record};
 use super::settle::{Ending, Settle, Source};
 use super::stats::Change;
 
-/// Ids that are reserved with one record.
-const IDS_RESERVED: u64 = 65_536;
-
 impl Core {
     /// Appends messages to a topic. All or nothing.
     pub(super) fn publish(
@@ -68,7 +65,8 @@ impl Core {
         body: &Bytes,
         defer_ms: u64,
     ) -> Result<Position, Refused> {
-        let message = self.message(topic, defer_ms)?;
+        self.reserve_ids()?;
+        let message = self.message(topic, defer_ms);
         let mut head = std::mem::take(&mut self.scratch);
         head.clear();
         message.encode(&mut head);
@@ -86,8 +84,9 @@ impl Core {
         bodies: &[Bytes],
         defer_ms: u64,
     ) -> Result<Commit, Refused> {
+        self.reserve_ids_durably(bodies.len())?;
         for body in bodies {
-            let message = self.message(topic, defer_ms)?;
+            let message = self.message(topic, defer_ms);
             self.state.publish_held(number, &message, body);
         }
         let fresh = self.state.topics.get(&number).map(|topic| topic.channels.clone());
@@ -96,18 +95,9 @@ impl Core {
     }
 
     /// The next message's head.
-    pub(super) fn message<'a>(
-        &mut self,
-        topic: &'a TopicName,
-        defer_ms: u64,
-    ) -> Result<MessageRecord<'a>, Refused> {
-        if self.state.next_id >= self.state.ids_end {
-            let end = self.state.next_id + IDS_RESERVED;
-            self.log(&Record::IdsReserved { end }, Class::Ordinary)?;
-            self.state.ids_end = end;
-        }
+    pub(super) fn message<'a>(&mut self, topic: &'a TopicName, defer_ms: u64) -> MessageRecord<'a> {
         let timestamp_ns = self.clock.now_ns().max(self.state.last_timestamp_ns);
-        Ok(MessageRecord { topic: topic.as_str(), id: self.state.next_id, timestamp_ns, defer_ms })
+        MessageRecord { topic: topic.as_str(), id: self.state.next_id, timestamp_ns, defer_ms }
     }
 
     /// Makes a topic, if it lacks; its number.

@@ -388,3 +388,39 @@ fn closing_is_durable_and_ends_everything() {
         assert_eq!((open.counts("t", "a"), open.recovery.journal.records), ((0, 0, 0), 0));
     });
 }
+
+#[test]
+fn no_id_is_issued_twice_though_messages_of_ephemeral_topics_are_not_logged() {
+    simulate(async {
+        let mut disk = Simulated::new(1);
+        let mut seen = std::collections::BTreeSet::new();
+        for round in 0..6 {
+            let open = Open::on(&disk);
+            let mut client = open.subscribe("t#ephemeral", "a", 10);
+            // More than are reserved at once: the disk gets the time to keep up, or does not.
+            let mut refused = 0;
+            for at in 0..200 {
+                let body = [Bytes::from_static(b"m")];
+                let taken = open.queue.publish(&topic("t#ephemeral"), &body, Duration::ZERO);
+                if at < 100 {
+                    taken.clone().expect("it is taken");
+                    pass(1).await;
+                }
+                refused += u32::from(taken.is_err());
+                let Some(handed) = take(&mut client) else { continue };
+                client.finish(handed.head.id).expect("in flight");
+                assert!(seen.insert(handed.head.id), "an id was issued again in round {round}");
+            }
+            assert!((1..100).contains(&refused), "{refused} refused");
+            // The next start reads a checkpoint that was written in between, or only the log.
+            if round % 2 == 0 {
+                open.publish("t", "logged").await;
+                open.queue.close().await.expect("the last sync");
+            }
+            drop(client);
+            let crashed = disk.crash();
+            open.forget().await;
+            disk = crashed;
+        }
+    });
+}
