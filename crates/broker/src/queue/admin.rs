@@ -149,8 +149,10 @@ impl Core {
         Ok(())
     }
 
+    /// Of a topic that no log knows there is nothing to wait for, but who was given something is woken by a commit.
     fn commit_of(&mut self, topic: &TopicName) -> Commit {
-        if topic.is_ephemeral() { Commits::GRANTED } else { self.commit_soon() }
+        let commit = self.commit_soon();
+        if topic.is_ephemeral() { Commits::GRANTED } else { commit }
     }
 
     fn fan_out(&mut self, number: u32, at_ms: u64) {

@@ -1,5 +1,7 @@
 //! Replay: records into the calls that live events make.
 
+use std::collections::BTreeSet;
+
 use journal::Position;
 use wire::TopicName;
 
@@ -31,6 +33,7 @@ impl State {
             Record::IdsReserved { end } => {
                 self.ids_end = self.ids_end.max(end);
             }
+            Record::Withdrawn { from } => self.forget_from(from, &BTreeSet::new()),
             record => self.apply_change(record),
         }
         Ok(())
@@ -86,7 +89,12 @@ impl State {
                 Some(number) => self.empty_channel(number),
                 None => self.skipped += 1,
             },
-            Record::Message(..) | Record::Moved(..) | Record::Settles(_) | Record::IdsReserved { .. } => {}
+            // `apply` has seen to these.
+            Record::Message(..)
+            | Record::Moved(..)
+            | Record::Settles(_)
+            | Record::IdsReserved { .. }
+            | Record::Withdrawn { .. } => {}
         }
     }
 

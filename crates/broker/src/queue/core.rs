@@ -189,13 +189,19 @@ impl Core {
     /// The kernel gets what was settled: before a message takes a place that became free by it.
     pub(super) fn write_settles(&mut self) {
         self.append_settles();
-        if std::mem::take(&mut self.unwritten) {
-            match self.journal.write() {
-                Ok(()) => {}
-                // It stays in memory, in order. A message that is handed out now may come twice after a crash.
-                Err(WriteError::Full) => self.unwritten = true,
-                Err(WriteError::Lost(lost)) => self.lose(&lost),
-            }
+        if self.unwritten {
+            self.write_log();
+        }
+    }
+
+    /// The kernel gets what was appended.
+    pub(super) fn write_log(&mut self) {
+        self.unwritten = false;
+        match self.journal.write() {
+            Ok(()) => {}
+            // It stays in memory, in order. A message that is handed out now may come twice after a crash.
+            Err(WriteError::Full) => self.unwritten = true,
+            Err(WriteError::Lost(lost)) => self.lose(&lost),
         }
     }
 

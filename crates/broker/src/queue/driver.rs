@@ -34,6 +34,8 @@ const CHECKPOINT_PAUSE_FACTOR: u32 = 16;
 /// Or at once, when the start had to read more segments than this: each start leaves one, so that a process which is killed
 /// again and again before it wrote a checkpoint would read and sync more of them each time.
 const REPLAYED_SEGMENTS_MAX: u64 = 8;
+/// Rounds of the last sync and checkpoint, at a stop under load.
+const LAST_ROUNDS_MAX: u32 = 16;
 /// After a failure.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -77,24 +79,37 @@ impl Driver {
         core.end.notify_waiters();
     }
 
-    /// The last sync and the last checkpoint.
+    /// The last sync and the last checkpoint. What is finished while they are under way is written by another round; nothing
+    /// is handed out any more, so that there are few.
     async fn end(&self) -> Result<(), CloseError> {
-        self.commit().await;
-        if let Some(reason) = self.core.borrow().doubt.clone() {
-            return Err(CloseError(reason));
-        }
-        let short = {
+        for _ in 0..LAST_ROUNDS_MAX {
+            self.last_commit().await?;
+            // A start without it takes longer, and finds the same.
+            if let Err(reason) = self.checkpoint().await {
+                tracing::warn!(reason, "the last checkpoint could not be written");
+                return self.last_commit().await;
+            }
             let core = self.core.borrow();
-            (core.journal.durable() < core.journal.end()).then(|| "the disk is full".to_owned())
-        };
-        if let Some(reason) = short {
-            return Err(CloseError(reason));
-        }
-        // A start without it takes longer, and finds the same.
-        if let Err(reason) = self.checkpoint().await {
-            tracing::warn!(reason, "the last checkpoint could not be written");
+            if core.settles.is_empty() && core.journal.durable() >= core.journal.end() {
+                break;
+            }
         }
         Ok(())
+    }
+
+    async fn last_commit(&self) -> Result<(), CloseError> {
+        let end = {
+            let mut core = self.core.borrow_mut();
+            core.append_settles();
+            core.journal.end()
+        };
+        self.commit().await;
+        let core = self.core.borrow();
+        match &core.doubt {
+            Some(reason) => Err(CloseError(reason.clone())),
+            None if core.journal.durable() < end => Err(CloseError("the disk is full".to_owned())),
+            None => Ok(()),
+        }
     }
 
     async fn commit_loop(&self) {
@@ -258,11 +273,12 @@ impl Core {
 
     fn begin_commit(&mut self) -> Option<journal::SyncJob> {
         self.commit_wanted = false;
+        // Also when nothing comes of it: the slow tick tries again, and the loop must not go round until then.
+        self.settles_due_ms = None;
         if !self.redo_moves() {
             return None;
         }
         self.append_settles();
-        self.settles_due_ms = None;
         let fresh = self.take_fresh();
         let batch = self.commits.begin();
         self.batches.push_back((batch, self.journal.end(), fresh));

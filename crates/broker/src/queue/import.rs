@@ -59,7 +59,10 @@ impl Core {
     ) -> Result<(), Refused> {
         self.reserve_ids()?;
         let message = self.message(topic, 0);
-        let message = MessageRecord { timestamp_ns: imported.timestamp_ns, ..message };
+        // The other queue's file has no checksum, and times here only rise: one of the far future would be every later
+        // message's.
+        let timestamp_ns = imported.timestamp_ns.min(message.timestamp_ns);
+        let message = MessageRecord { timestamp_ns, ..message };
         let mut head = Vec::new();
         let Some(channel) = channel else {
             message.encode(&mut head);

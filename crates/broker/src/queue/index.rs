@@ -109,15 +109,6 @@ impl Index {
         Some(Position { segment: slot.segment, offset })
     }
 
-    /// Every position from one on.
-    pub(super) fn positions_from(&self, from: Position) -> Vec<Position> {
-        let segments = self.segments.range(from.segment..);
-        let positions = segments.flat_map(|(segment, messages)| {
-            messages.offsets.iter().map(|offset| Position { segment: *segment, offset: *offset })
-        });
-        positions.filter(|at| *at >= from).collect()
-    }
-
     /// Which message's record begins there.
     pub(super) fn find(&self, at: Position) -> Option<Slot> {
         let ordinal = self.segments.get(&at.segment)?.find(at.offset)?;

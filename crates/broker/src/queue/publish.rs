@@ -12,7 +12,6 @@ use super::commits::Commits;
 use super::core::Core;
 use super::error::{Bound, Refused};
 use super::record::{MessageRecord, Record};
-use super::settle::{Ending, Settle, Source};
 use super::stats::Change;
 
 impl Core {
@@ -35,7 +34,7 @@ impl Core {
             match self.publish_one(topic, number, body, defer_ms) {
                 Ok(at) => _ = first.get_or_insert(at),
                 Err(refused) => {
-                    first.into_iter().for_each(|first| self.withdraw(number, first));
+                    first.into_iter().for_each(|first| self.withdraw(first));
                     return Err(refused);
                 }
             }
@@ -45,17 +44,12 @@ impl Core {
     }
 
     /// Forgets the part of an MPUB that was appended before the rest was refused: nothing else was appended since.
-    fn withdraw(&mut self, number: u32, first: Position) {
-        let Some(topic) = self.state.topics.get(&number) else { return };
-        let positions = topic.index.positions_from(first);
-        for channel in &topic.channels {
-            for position in &positions {
-                let settle = Settle { position: *position, source: Source::Unread, ending: Ending::Finished };
-                self.settles.push(*channel, settle);
-            }
-        }
+    fn withdraw(&mut self, first: Position) {
+        self.log_or_doubt(&Record::Withdrawn { from: first });
         self.state.forget_from(first, &BTreeSet::new());
-        self.settled();
+        // The kernel may have the part already.
+        self.write_log();
+        self.commit_soon();
     }
 
     fn publish_one(

@@ -9,6 +9,7 @@
 //! | 8 to 11 | channel created, deleted, paused, emptied | topic, channel; its number; time |
 //! | 12 | gate opened | topic, time |
 //! | 13 | ids reserved | the first id that is not |
+//! | 14 | withdrawn | position of the first message of a publish that was refused after a part of it was appended; all from there on are it |
 //!
 //! Numbers are varints, names a byte of length and the text, times milliseconds since 1970 unless said otherwise.
 //!
@@ -35,6 +36,7 @@ const CHANNEL_PAUSED: u8 = 10;
 const CHANNEL_EMPTIED: u8 = 11;
 const GATE_OPENED: u8 = 12;
 const IDS_RESERVED: u8 = 13;
+const WITHDRAWN: u8 = 14;
 
 /// A message as it was published, but for its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +88,7 @@ pub(super) enum Record<'a> {
     ChannelEmptied { topic: TopicName, channel: ChannelName },
     GateOpened { topic: TopicName, at_ms: u64 },
     IdsReserved { end: u64 },
+    Withdrawn { from: Position },
 }
 
 impl MessageRecord<'_> {
@@ -181,6 +184,7 @@ impl<'a> Record<'a> {
             MOVED => return Ok(Self::Moved(MovedRecord::decode(&mut reader)?, reader.0)),
             SETTLES => return Ok(Self::Settles(reader.0)),
             IDS_RESERVED => Self::IdsReserved { end: reader.u64()? },
+            WITHDRAWN => Self::Withdrawn { from: Position { segment: reader.u32()?, offset: reader.u32()? } },
             _ => Self::decode_named(kind, &mut reader)?,
         };
         if reader.is_empty() { Ok(record) } else { Err(Malformed) }
@@ -236,6 +240,11 @@ impl<'a> Record<'a> {
             Self::IdsReserved { end } => {
                 out.push(IDS_RESERVED);
                 return put(out, *end);
+            }
+            Self::Withdrawn { from } => {
+                out.push(WITHDRAWN);
+                put(out, u64::from(from.segment));
+                return put(out, u64::from(from.offset));
             }
             Self::TopicCreated { topic, .. } => (TOPIC_CREATED, topic, None),
             Self::TopicDeleted { topic } => (TOPIC_DELETED, topic, None),
@@ -316,6 +325,7 @@ mod tests {
             Record::ChannelEmptied { topic: topic(), channel: channel() },
             Record::GateOpened { topic: topic(), at_ms: 5 },
             Record::IdsReserved { end: u64::MAX },
+            Record::Withdrawn { from: Position { segment: 3, offset: 70_000 } },
         ]
     }
 

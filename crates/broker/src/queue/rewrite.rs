@@ -13,6 +13,7 @@ use wire::TopicName;
 use super::admin::message_of;
 use super::channel::{Channel, Hold};
 use super::core::{Core, SETTLES_SYNC_MS};
+use super::error::Refused;
 use super::record::{MessageRecord, MovedRecord, Place};
 use super::settle::{Ending, Settle, Source};
 use super::slot::Slot;
@@ -42,6 +43,9 @@ pub(super) struct Rewriting {
     moves: Vec<Move>,
     /// Those whose second copy is lost.
     lost: Vec<Move>,
+    /// Segments of which a message can be neither read nor appended now. They are left alone until the next start: one bad
+    /// sector must not keep all the others.
+    stuck: BTreeSet<u32>,
 }
 
 impl Rewriting {
@@ -61,6 +65,14 @@ impl Rewriting {
     }
 }
 
+/// Why a message was not moved.
+enum NotMoved {
+    /// The disk takes nothing now: nor would it the next one.
+    Now,
+    /// This one cannot be.
+    Stuck,
+}
+
 /// A message to be moved.
 struct Planned {
     topic: u32,
@@ -72,14 +84,27 @@ struct Planned {
 }
 
 impl Core {
-    /// Moves what a step may.
+    /// Moves what a step may. Half of the reserve is left: for what is finished meanwhile, and for the checkpoints without
+    /// which nothing of what was moved would be given back.
     pub(super) fn rewrite(&mut self) {
         let (mut bytes, mut messages) = (STEP_BYTES, STEP_MESSAGES);
         for segment in self.sparse_segments().into_iter().take(STEP_SEGMENTS) {
+            let room = self.journal.space();
+            if room.free < room.reserve / 2 {
+                return;
+            }
             // What was settled before a message moves must be read before it: the order of the log is what happened.
             self.append_settles();
             for planned in self.plan(segment, messages) {
-                let Some(moved) = self.move_one(&planned) else { return };
+                let moved = match self.move_one(&planned) {
+                    Ok(moved) => moved,
+                    Err(NotMoved::Now) => return,
+                    Err(NotMoved::Stuck) => {
+                        tracing::warn!(at = %planned.at, "a message cannot be moved: its segment stays");
+                        self.rewriting.stuck.insert(segment);
+                        break;
+                    }
+                };
                 bytes = bytes.saturating_sub(moved);
                 messages -= 1;
                 if bytes == 0 || messages == 0 {
@@ -89,9 +114,13 @@ impl Core {
         }
     }
 
-    /// Sealed segments of which little is live, the emptiest first.
+    /// Sealed segments of which little is live, the emptiest first. Only what is durable is moved: who is given a message
+    /// relies on one of its copies.
     fn sparse_segments(&self) -> Vec<u32> {
-        let sparse = self.journal.segments().filter(|it| it.sealed && !it.retired);
+        let durable = self.journal.durable();
+        let is_durable = |it: &SegmentState| Position { segment: it.number, offset: it.bytes } <= durable;
+        let sparse = self.journal.segments().filter(|it| it.sealed && !it.retired && is_durable(it));
+        let sparse = sparse.filter(|it| !self.rewriting.stuck.contains(&it.number));
         let mut sparse: Vec<(u64, u32)> = sparse.filter_map(|it| self.sparse(it)).collect();
         sparse.sort_unstable();
         sparse.into_iter().map(|(_, number)| number).collect()
@@ -135,15 +164,15 @@ impl Core {
         }
     }
 
-    /// Moves one message; the bytes that it took. `None`: not now.
-    fn move_one(&mut self, planned: &Planned) -> Option<u64> {
+    /// Moves one message; the bytes that it took.
+    fn move_one(&mut self, planned: &Planned) -> Result<u64, NotMoved> {
         let bytes = match self.journal.read(planned.at) {
             Ok(bytes) => bytes,
-            Err(ReadError::Io { .. }) => return None,
+            Err(ReadError::Io { .. }) => return Err(NotMoved::Stuck),
             Err(error) => {
                 tracing::error!(%error, "a message cannot be read and is given up");
                 self.give_up(planned);
-                return Some(0);
+                return Ok(0);
             }
         };
         let new = self.append_moved(planned, &bytes, planned.at)?;
@@ -153,23 +182,31 @@ impl Core {
             self.settles_due_ms = Some(self.clock.now_ms() + SETTLES_SYNC_MS);
             self.driver.notify_one();
         }
-        Some(bytes.len() as u64)
+        Ok(bytes.len() as u64)
     }
 
     /// `old` is what the record says that it moved from; the state has it where it was planned from.
-    fn append_moved(&mut self, planned: &Planned, bytes: &Bytes, old: Position) -> Option<Position> {
-        let ((id, timestamp_ns), body) = message_of(bytes)?;
-        let topic = self.state.topics.get(&planned.topic)?;
+    fn append_moved(
+        &mut self,
+        planned: &Planned,
+        bytes: &Bytes,
+        old: Position,
+    ) -> Result<Position, NotMoved> {
+        let ((id, timestamp_ns), body) = message_of(bytes).ok_or(NotMoved::Stuck)?;
+        let topic = self.state.topics.get(&planned.topic).ok_or(NotMoved::Stuck)?;
         let defer_ms = topic.delays.get(&planned.slot).copied().unwrap_or(0);
         let message = MessageRecord { topic: planned.name.as_str(), id, timestamp_ns, defer_ms };
         let places = planned.places.clone();
         let mut record = MovedRecord { message, old, waiting: planned.waiting, places };
         let mut head = Vec::new();
         record.encode(&mut head);
-        let new = self.append(&[&head, &body], Class::Reserved).ok()?;
+        let new = self.append(&[&head, &body], Class::Reserved).map_err(|refused| match refused {
+            Refused::TooLarge { .. } => NotMoved::Stuck,
+            _ => NotMoved::Now,
+        })?;
         record.old = planned.at;
         self.state.moved(new, &record, body.len(), planned.topic);
-        Some(new)
+        Ok(new)
     }
 
     /// A message that is lost to damage: nobody waits for it any more.
@@ -243,7 +280,7 @@ impl Core {
             self.settles.push(*channel, Settle { position: lost.new, source, ending: Ending::Finished });
         }
         self.append_settles();
-        let Some(new) = self.append_moved(&planned, &bytes, lost.old) else { return false };
+        let Ok(new) = self.append_moved(&planned, &bytes, lost.old) else { return false };
         self.rewriting.moves.push(Move { topic: lost.topic.clone(), old: lost.old, new });
         true
     }

@@ -161,3 +161,139 @@ fn an_mpub_of_which_the_disk_takes_a_part_is_refused_whole() {
         assert_eq!(drain(&mut a), ["2"]);
     });
 }
+
+/// Nobody has been given any of it: no channel's view of it says that it is done.
+#[test]
+fn an_mpub_that_was_refused_half_way_does_not_come_back_where_no_channel_has_it() {
+    for (channels, paused) in [(0, false), (1, true)] {
+        simulate(async {
+            let disk = Simulated::new(1);
+            let open = Open::on(&disk);
+            open.stored(open.queue.create_topic(&topic("t"))).await;
+            if channels > 0 {
+                open.stored(open.queue.create_channel(&topic("t"), &channel("a"))).await;
+            }
+            open.stored(open.queue.pause_topic(&topic("t"), paused)).await;
+            open.publish("t", "1").await;
+            pass(1_500).await;
+            disk.set_capacity(disk.used() + (130 << 10));
+            let bodies: Vec<Bytes> = (0..20).map(|_| Bytes::from(vec![b'x'; 30_000])).collect();
+            assert!(is_refused(open.queue.publish(&topic("t"), &bodies, Duration::ZERO)), "there is no room");
+            disk.set_capacity(1 << 30);
+            pass(100).await;
+            let disk = open.kill(&disk).await;
+            let open = Open::on(&disk);
+            open.stored(open.queue.pause_topic(&topic("t"), false)).await;
+            assert_eq!(drain(&mut open.subscribe("t", "a", 100)), ["1"], "{channels} channels, {paused}");
+        });
+    }
+}
+
+/// Publishes in rounds until some segments are sparse: one message of each round is left.
+async fn make_sparse(open: &Open, consumer: &mut Subscription, rounds: usize) -> Vec<String> {
+    let mut left = Vec::new();
+    for round in 0..rounds {
+        open.publish_all("t", (0..100).map(|at| format!("{round}/{at}/{}", "x".repeat(1_000)))).await;
+        while let Some(handed) = take(consumer) {
+            if text(&handed).split('/').nth(1) == Some("50") {
+                left.push(text(&handed));
+                consumer.requeue(handed.head.id, Duration::from_secs(3_000)).expect("in flight");
+            } else {
+                consumer.finish(handed.head.id).expect("in flight");
+            }
+        }
+    }
+    left
+}
+
+#[test]
+fn a_move_that_is_lost_on_a_disk_that_stays_bad_stops_nothing_else() {
+    simulate(async {
+        let disk = Simulated::new(1);
+        let open = Open::on(&disk);
+        let mut a = open.subscribe("t", "a", 1_000);
+        make_sparse(&open, &mut a, 4).await;
+        open.publish_all("t", ["1".to_owned(), "2".to_owned()]).await;
+        let (first, second) = (take(&mut a).expect("it is ready"), take(&mut a).expect("it is ready"));
+        // Moved, and not synced yet.
+        let moved = open.queue.counters().messages_moved;
+        while open.queue.counters().messages_moved == moved {
+            pass(1).await;
+        }
+        disk.fail_syncs(Fail::Always);
+        disk.fail_writes(Fail::Always);
+        a.finish(first.head.id).expect("in flight");
+        pass(500).await;
+        a.finish(second.head.id).expect("in flight");
+        // Time goes on, which it would not in a loop that never waits.
+        pass(5_000).await;
+        let refused = open.queue.publish(&topic("t"), &[Bytes::from_static(b"2")], Duration::ZERO);
+        assert!(matches!(refused, Err(Refused::NotStored(_))), "{refused:?}");
+        disk.fail_syncs(Fail::Never);
+        disk.fail_writes(Fail::Never);
+        pass(5_000).await;
+        open.publish("t", "3").await;
+        assert_eq!(open.counts("t", "a"), (1, 0, 4));
+        drop(a);
+        let disk = disk.crash();
+        open.forget().await;
+        assert_eq!(Open::on(&disk).counts("t", "a"), (1, 0, 4));
+    });
+}
+
+#[test]
+fn a_message_that_the_disk_does_not_give_keeps_no_segment_but_its_own() {
+    simulate(async {
+        let disk = Simulated::new(1);
+        let open = Open::on(&disk);
+        let mut a = open.subscribe("t", "a", 1_000);
+        // Several sparse segments, read from the disk: what was appended lately is in memory.
+        open.stored(open.queue.pause_channel(&topic("t"), &channel("a"), false)).await;
+        let left = make_sparse(&open, &mut a, 20).await;
+        disk.break_blocks(std::path::Path::new("/queue/00000001.segment"), 0..1 << 20);
+        pass(5_000).await;
+        let live = left.len() as u64 * 1_100;
+        assert!(disk.used() < 4 * live + 5 * 64 * 1024, "{} bytes for {live} live ones", disk.used());
+    });
+}
+
+#[test]
+fn a_stop_under_load_ends_well_and_nothing_that_was_finished_comes_again() {
+    // In real time: syncs run on a thread of their own, so that something happens meanwhile.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    for seed in 0..20 {
+        LocalSet::new().block_on(&runtime, async {
+            let disk = Simulated::new(seed);
+            let settings = Settings { sync_inline: false, ..settings() };
+            let open = Open::new(Arc::new(disk.clone()), &settings);
+            let mut a = open.subscribe("t", "a", 50);
+            open.publish_all("t", (0..500).map(|at| at.to_string())).await;
+            let consumer = tokio::task::spawn_local(async move {
+                let (mut finished, mut held) = (Vec::new(), Vec::new());
+                loop {
+                    tokio::select! {
+                        handed = std::future::poll_fn(|cx| a.poll_next(cx)) => match handed {
+                            Some(handed) => held.push(handed),
+                            None => return finished,
+                        },
+                        () = tokio::time::sleep(Duration::from_micros(300)), if !held.is_empty() => {
+                            for handed in held.drain(..held.len().min(3)) {
+                                a.finish(handed.head.id).expect("in flight");
+                                finished.push(text(&handed));
+                            }
+                        }
+                    }
+                }
+            });
+            pass(1 + seed % 5).await;
+            open.queue.close().await.expect("the disk is well");
+            let finished = consumer.await.expect("it ends with the queue");
+            let disk = disk.kill();
+            open.forget().await;
+            let open = Open::on(&disk);
+            let again = drain(&mut open.subscribe("t", "a", 1_000));
+            assert_eq!(again.len() + finished.len(), 500, "seed {seed}");
+            assert!(!finished.iter().any(|body| again.contains(body)), "seed {seed}");
+        });
+    }
+}

@@ -424,3 +424,43 @@ fn no_id_is_issued_twice_though_messages_of_ephemeral_topics_are_not_logged() {
         }
     });
 }
+
+#[test]
+fn who_sleeps_is_woken_when_an_ephemeral_topic_goes_on() {
+    simulate(async {
+        let open = Open::on(&Simulated::new(1));
+        let name = topic("t#ephemeral");
+        let mut a = open.subscribe("t#ephemeral", "a", 1);
+        let waiter = tokio::task::spawn_local(async move {
+            std::future::poll_fn(|cx| a.poll_next(cx)).await.map(|handed| text(&handed))
+        });
+        pass(10).await;
+        open.stored(open.queue.pause_topic(&name, true)).await;
+        open.queue.publish(&name, &[Bytes::from_static(b"1")], Duration::ZERO).expect("it is taken");
+        pass(10).await;
+        open.stored(open.queue.pause_topic(&name, false)).await;
+        let came = tokio::time::timeout(Duration::from_secs(5), waiter).await.expect("it is woken");
+        assert_eq!(came.expect("no panic").as_deref(), Some("1"));
+    });
+}
+
+#[test]
+fn a_time_of_the_far_future_is_not_taken_over() {
+    simulate(async {
+        let open = Open::on(&Simulated::new(1));
+        open.stored(open.queue.create_topic(&topic("t"))).await;
+        let far = crate::queue::ImportedMessage {
+            timestamp_ns: i64::MAX as u64,
+            attempts: 0,
+            body: Bytes::from_static(b"far"),
+        };
+        open.stored(open.queue.import(&topic("t"), None, &[far])).await;
+        let mut a = open.subscribe("t", "a", 2);
+        let commit = open.queue.publish(&topic("t"), &[Bytes::from_static(b"due")], Duration::from_secs(1));
+        open.stored(commit).await;
+        pass(2_000).await;
+        let mut came = drain(&mut a);
+        came.sort();
+        assert_eq!(came, ["due", "far"]);
+    });
+}
