@@ -145,6 +145,7 @@ impl Core {
             self.append_settles();
             // Deleting and emptying make room, so a full disk does not refuse them.
             self.log(&record, Class::Reserved)?;
+            self.changed = true;
         }
         Ok(())
     }

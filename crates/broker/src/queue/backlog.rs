@@ -54,7 +54,7 @@ const TURNS: [Source; 3] = [Source::Deferred, Source::Unread, Source::Again];
 impl Backlog {
     /// Messages ready to be handed out, but for those whose time has come.
     pub(super) fn ready(&self) -> u64 {
-        self.unread + self.again.len() - self.stale
+        self.unread + self.again.len().saturating_sub(self.stale)
     }
 
     /// Deferred messages whose time comes after `now_ms`, and those whose time has come.
@@ -248,8 +248,13 @@ impl Backlog {
     }
 
     /// A message that is to be handed out again moves away; its entry stays behind and is skipped.
+    ///
+    /// While the log is replayed it may be one that was out: an earlier start made it ready again, which no record says.
     pub(super) fn drop_again(&mut self, index: &Index, slot: Slot) {
         self.finish(slot);
+        if self.out.remove(&slot).is_some() {
+            return;
+        }
         self.stale += 1;
         if self.stale > STALE_MAX + self.again.len() / 2 {
             let mut again = Fifo::default();

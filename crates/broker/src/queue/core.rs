@@ -56,6 +56,8 @@ pub(super) struct Core {
     pub(super) closed: Option<Result<(), CloseError>>,
     /// Why the log lacks something that the state has.
     pub(super) doubt: Option<String>,
+    /// Topics or channels were made, deleted, emptied or paused since the last checkpoint was begun.
+    pub(super) changed: bool,
     /// Segments that the start had to read.
     pub(super) replayed_segments: u64,
     pub(super) rewriting: Rewriting,
@@ -96,6 +98,7 @@ impl Core {
             stopping: false,
             closed: None,
             doubt: None,
+            changed: false,
             replayed_segments: 0,
             rewriting: Rewriting::default(),
             ids: ReservedIds::default(),

@@ -36,6 +36,9 @@ const CHECKPOINT_PAUSE_FACTOR: u32 = 16;
 const REPLAYED_SEGMENTS_MAX: u64 = 8;
 /// Rounds of the last sync and checkpoint, at a stop under load.
 const LAST_ROUNDS_MAX: u32 = 16;
+/// Or so long after one, when topics or channels changed. A message's record that is damaged costs the message; that of a
+/// channel would cost all that the channel was given since: so it stands in a checkpoint soon, too.
+const CHANGES_PAUSE: Duration = Duration::from_secs(1);
 /// After a failure.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -173,6 +176,7 @@ impl Driver {
             }
             if let Err(reason) = self.checkpoint().await {
                 tracing::warn!(reason, "a checkpoint could not be written");
+                self.core.borrow_mut().changed = true;
                 sleep(AGAIN).await;
             }
         }
@@ -188,6 +192,7 @@ impl Driver {
             || start_was_long
             || core.journal.bytes_since_checkpoint() >= CHECKPOINT_BYTES
             || (waits && at.elapsed() >= pause)
+            || (core.changed && at.elapsed() >= pause.max(CHANGES_PAUSE))
     }
 
     /// Writes a checkpoint; ends a doubt that began before it.
@@ -199,6 +204,7 @@ impl Driver {
                 return Err("moved messages could not be appended again".to_owned());
             }
             core.append_settles();
+            core.changed = false;
             let doubts = core.counters.commits_failed;
             let state = core.state.encode();
             let job = match core.journal.begin_checkpoint(state) {

@@ -107,6 +107,7 @@ impl Core {
         let held = self.settings.hold_new_topics;
         if !topic.is_ephemeral() {
             self.log(&Record::TopicCreated { topic: topic.clone(), held }, Class::Ordinary)?;
+            self.changed = true;
         }
         let number = self.state.create_topic(topic, held);
         self.tell(&Change::TopicCreated(topic.clone()));

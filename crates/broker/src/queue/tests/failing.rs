@@ -297,3 +297,27 @@ fn a_stop_under_load_ends_well_and_nothing_that_was_finished_comes_again() {
         });
     }
 }
+
+#[test]
+fn a_damaged_record_of_a_channels_creation_does_not_cost_what_the_channel_was_given() {
+    simulate(async {
+        let disk = Simulated::new(1);
+        let open = Open::on(&disk);
+        let mut a = open.subscribe("t", "a", 1_000);
+        let _damaged = open.subscribe("t", "damaged", 0);
+        pass(3_000).await;
+        open.publish_all("t", (0..9).map(|at| at.to_string())).await;
+        assert_eq!(drain(&mut a).len(), 9);
+        pass(200).await;
+        drop((a, _damaged));
+        let disk = open.kill(&disk).await;
+        let path = std::path::Path::new("/queue/00000001.segment");
+        let mut log = disk.read(path).expect("the log");
+        let name = b"damaged";
+        let at = log.windows(name.len()).position(|bytes| bytes == name).expect("its creation");
+        log[at] ^= 1;
+        disk.put(path, log);
+        let open = Open::on(&disk);
+        assert_eq!(drain(&mut open.subscribe("t", "damaged", 1_000)).len(), 9);
+    });
+}

@@ -349,6 +349,7 @@ impl Model {
 }
 
 fn run(seed: u64) -> u64 {
+    println!("seed {seed}");
     simulate(async {
         let disk = Simulated::new(seed);
         let open = Some(Open::on(&disk));
