@@ -179,7 +179,9 @@ impl Backlog {
                 return None;
             }
             if self.holds(index, slot) {
-                let position = index.position(slot).filter(|position| *position < durable)?;
+                // One that has moved here is durable where it was.
+                let is_sure = |at: &Position| *at < durable || index.was_moved(slot);
+                let position = index.position(slot).filter(is_sure)?;
                 self.deferred.pop_first();
                 return Some(Taken { slot, position, attempts, source: Source::Deferred });
             }

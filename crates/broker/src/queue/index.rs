@@ -109,6 +109,11 @@ impl Index {
         Some(Position { segment: slot.segment, offset })
     }
 
+    /// Whether a message moved here after its fan-out.
+    pub(super) fn was_moved(&self, slot: Slot) -> bool {
+        self.segments.get(&slot.segment).is_some_and(|segment| segment.placed.get(slot.ordinal))
+    }
+
     /// Which message's record begins there.
     pub(super) fn find(&self, at: Position) -> Option<Slot> {
         let ordinal = self.segments.get(&at.segment)?.find(at.offset)?;
