@@ -204,3 +204,26 @@ fn one_that_hangs_is_told_everything_when_it_goes_on() {
     lookupd.wait_producers("meanwhile", 1);
     lookupd.wait_producers("before", 0);
 }
+
+/// Its default broadcast address is its host's name, so that is what the questions of many new topics go to at once.
+#[test]
+fn many_topics_made_at_once_get_their_channels_from_an_nsqlookupd_with_a_name() {
+    const TOPICS: usize = 40;
+    let lookupd = Nsqlookupd::start(&["--broadcast-address=localhost"]);
+    let flag = format!("--lookupd-tcp-address={}", lookupd.tcp_address());
+    let other = Nsqd::start(&[&flag]);
+    let topics: Vec<String> = (0..TOPICS).map(|number| format!("t{number}")).collect();
+    topics.iter().for_each(|topic| other.create_channel(topic, "b"));
+    until("the other node's topics", SOON, || listed(&lookupd, "/topics", "topics").len() == TOPICS);
+
+    let broker = Served::start(clustered(&[&lookupd]));
+    // The first dial is over: what follows is the questions alone.
+    do_post(broker.http(), "/topic/create?topic=first", b"");
+    lookupd.wait_producers("first", 1);
+    let mut client = NsqClient::connect(broker.tcp(), "client");
+    let publishes = topics.iter().map(|topic| format!("PUB {topic}\n\0\0\0\x01x"));
+    client.send(publishes.collect::<String>().as_bytes());
+    for topic in &topics {
+        until("the message in the channel", SOON, || depth(broker.http(), topic, "b") == Some(1));
+    }
+}
