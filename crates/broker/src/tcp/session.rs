@@ -191,7 +191,11 @@ impl Session {
                 Due::Silent if self.ending.is_some() => return Some(End::Silent),
                 // It waits for us.
                 Due::Silent if !self.replies.is_empty() || self.auth.is_asking() => self.clock.heard(),
-                Due::Silent => self.end_of_input(End::Silent),
+                Due::Silent => {
+                    // It has a while more to take what it is told.
+                    self.clock.heard();
+                    self.end_of_input(End::Silent);
+                }
             }
         }
         None

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use broker::Settings;
 use wire::{Command, Frame};
 
-use crate::script::{Act, alone, converse, say};
+use crate::script::{Act, Both, alone, converse, say};
 use crate::served::{Served, settings};
 
 fn pipelined(count: usize, body: &[u8]) -> Vec<u8> {
@@ -115,6 +115,24 @@ fn a_client_that_says_nothing_for_two_heartbeats_is_closed() {
     assert!(transcript.starts_with("0 response OK\n0 response _heartbeat_\n"), "{transcript}");
     let lasted = begun.elapsed();
     assert!((1_900..3_500).contains(&lasted.as_millis()), "{lasted:?}");
+}
+
+/// What it began to say is answered, as by nsqd. Whether a last heartbeat comes before that is a race there.
+#[test]
+fn a_client_that_falls_silent_within_a_command_is_told_what_is_missing() {
+    let both = Both::plain();
+    let mut bytes = Vec::new();
+    Command::Identify { body: br#"{"heartbeat_interval":1000}"# }.write(&mut bytes);
+    for cut in [&b"PUB t\n\0\0\0\x05ab"[..], b"PUB t\n\0", b"MPUB t\n\0\0\0\x09\0\0\0\x01"] {
+        let steps = alone([say([&bytes, cut].concat()), Act::End]);
+        let told = |address| {
+            let transcript = converse(address, &steps);
+            transcript.lines().filter(|line| !line.contains("_heartbeat_")).map(str::to_owned).collect()
+        };
+        let (ours, theirs): (Vec<_>, Vec<_>) = (told(both.broker.tcp()), told(both.nsqd.tcp_address()));
+        assert_eq!(ours, theirs);
+        assert!(ours[1].starts_with("0 error E_BAD_"), "{ours:?}");
+    }
 }
 
 /// A client that takes nothing: its messages must not be held for ever.
