@@ -320,8 +320,13 @@ impl Session {
 
     /// No more commands will come.
     fn end_of_input(&mut self, end: End) {
-        let end = match cut_off(self.intake.rest()) {
-            Some(refusal) => self.refuse(&refusal),
+        let rest = self.intake.rest();
+        let end = match cut_off(rest) {
+            Some(refusal) => {
+                let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+                self.create_topic_of_mpub(line);
+                self.refuse(&refusal)
+            }
             None => end,
         };
         self.end(end);
