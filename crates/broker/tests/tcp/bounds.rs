@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use broker::Settings;
 use wire::{Command, Frame};
 
-use crate::script::{Act, Both, alone, converse, say};
+use crate::script::{Act, Both, alone, converse, mpub, publish, say};
 use crate::served::{Served, settings};
 
 fn pipelined(count: usize, body: &[u8]) -> Vec<u8> {
@@ -183,4 +183,39 @@ fn a_sampled_client_gets_about_as_many_as_it_asked_for() {
         messages += read / 35;
     }
     assert!((400..600).contains(&messages), "{messages} of 2,000 at 25 %");
+}
+
+/// Every bound, and every command that publishes: refused whole, told under the command's own code, and the connection closes.
+#[test]
+fn beyond_a_bound_every_publish_is_refused_under_its_own_code() {
+    let bounded = |set: fn(&mut Settings)| {
+        let mut bounded = settings();
+        set(&mut bounded);
+        bounded
+    };
+    for (set, what) in [
+        (bounded(|set| set.messages_max = 2), "2 messages"),
+        (bounded(|set| set.topic_messages_max = 2), "2 messages of the topic"),
+        (bounded(|set| set.bytes_max = 20), "20 bytes"),
+        (bounded(|set| set.topic_bytes_max = 20), "20 bytes of the topic"),
+    ] {
+        let of_topic = what.ends_with("of the topic");
+        let broker = Served::start(set);
+        let ten = "0123456789";
+        let beyond = |act: Act, code: &str, command: &str| {
+            let told = format!("0 error {code} {command} failed the queue is full: {what}\n0 end\n");
+            assert_eq!(converse(broker.tcp(), &alone([act, Act::End])), told);
+        };
+        beyond(mpub("t", &[ten, ten, ten]), "E_MPUB_FAILED", "MPUB");
+        let fits = converse(broker.tcp(), &alone([mpub("t", &[ten, ten]), Act::Hear(1)]));
+        assert_eq!(fits, "0 response OK\n", "nothing of the refused one was kept");
+        beyond(publish("t", ten), "E_PUB_FAILED", "PUB");
+        beyond(say(format!("DPUB t 5\n\0\0\0\x0a{ten}")), "E_DPUB_FAILED", "DPUB");
+        if of_topic {
+            let other = converse(broker.tcp(), &alone([publish("other", ten), Act::Hear(1)]));
+            assert_eq!(other, "0 response OK\n");
+        } else {
+            beyond(publish("other", ten), "E_PUB_FAILED", "PUB");
+        }
+    }
 }
