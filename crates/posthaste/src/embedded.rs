@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, anyhow};
 use broker::queue::QueueCounters;
+use broker::settings::Listen;
 use broker::{Broker, Connector, Disk, FileSystem, Settings};
 use pipeline::PipelineSettings;
 use pipeline::client::{InProcess, Source};
@@ -52,7 +53,7 @@ pub(crate) struct Embedded {
 #[derive(Debug, Clone)]
 pub(crate) struct Served {
     pub(crate) tcp: String,
-    pub(crate) http: String,
+    pub(crate) http: Option<String>,
     pub(crate) https: Option<String>,
     pub(crate) data_path: PathBuf,
     /// What it is called in `X-NSQ-Node` and `Idempotency-Key`, as an nsqd's address would be.
@@ -162,11 +163,12 @@ async fn serve(
     };
     let broker = Broker::start(settings, disk).await?;
     let tcp = broker.tcp_address().to_string();
+    let shown = |listen: &Listen| (*listen != Listen::Off).then(|| listen.to_string());
     let port = tcp.rsplit_once(':').map_or(tcp.as_str(), |(_, port)| port);
     let served = Served {
         name: format!("{host}:{port}"),
-        http: broker.http_address().to_string(),
-        https: broker.https_address().map(|address| address.to_string()),
+        http: shown(broker.http_address()),
+        https: shown(broker.https_address()),
         data_path,
         connector: broker.connector(),
         imported,
@@ -192,9 +194,11 @@ fn host_name() -> String {
 /// Says where it serves, for the log.
 impl std::fmt::Display for Served {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the queue serves TCP on {}, HTTP on {}", self.tcp, self.http)?;
-        if let Some(https) = &self.https {
-            write!(f, ", HTTPS on {https}")?;
+        write!(f, "the queue serves TCP on {}", self.tcp)?;
+        for (name, address) in [("HTTP", &self.http), ("HTTPS", &self.https)] {
+            if let Some(address) = address {
+                write!(f, ", {name} on {address}")?;
+            }
         }
         write!(f, "; its messages are in {}", self.data_path.display())
     }

@@ -24,7 +24,7 @@ use crate::http::Api;
 use crate::lookupd;
 use crate::options::Options;
 use crate::queue::{CloseError, OpenError, Queue, Recovery};
-use crate::settings::{ClientAuthPolicy, Listen, Settings, TlsRequired};
+use crate::settings::{Listen, Settings};
 use crate::shared::BrokerShared;
 use crate::tls::TlsError;
 use door::{Door, Protocol};
@@ -76,11 +76,11 @@ pub struct Broker {
 }
 
 /// Where it listens, as bound: a port of 0 was replaced.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Addresses {
-    tcp: Option<Listen>,
-    http: Option<Listen>,
-    https: Option<Listen>,
+    tcp: Listen,
+    http: Listen,
+    https: Listen,
 }
 
 /// The listeners, until they are served.
@@ -99,16 +99,11 @@ impl Broker {
     pub async fn start(settings: Settings, fs: Arc<dyn journal::FileSystem>) -> Result<Self, StartError> {
         let (broker, recovery) = open(settings, fs)?;
         let settings = &broker.settings;
-        let https = async {
-            match broker.tls.is_some() {
-                true => Listener::bind(&settings.https_address).await.map(Some),
-                false => Ok(None),
-            }
-        };
+        let https = if broker.tls.is_some() { &settings.https_address } else { &Listen::Off };
         let listeners = Listeners {
             tcp: Some(Listener::bind(&settings.tcp_address).await?),
-            http: Some(Listener::bind(&settings.http_address).await?),
-            https: https.await?,
+            http: Listener::bind_unless_off(&settings.http_address).await?,
+            https: Listener::bind_unless_off(https).await?,
         };
         Ok(Self::serve(broker, recovery, listeners))
     }
@@ -123,7 +118,7 @@ impl Broker {
     }
 
     fn serve(broker: Rc<BrokerShared>, recovery: Recovery, listeners: Listeners) -> Self {
-        let address = |listener: &Option<Listener>| listener.as_ref().map(Listener::address);
+        let address = |listener: &Option<Listener>| listener.as_ref().map_or(Listen::Off, Listener::address);
         let addresses = Addresses {
             tcp: address(&listeners.tcp),
             http: address(&listeners.http),
@@ -161,25 +156,19 @@ impl Broker {
         Self { broker, recovery, addresses, places, connector, phase, doors, driver, cluster }
     }
 
-    /// Where TCP clients connect, as bound.
-    ///
-    /// # Panics
-    /// When it was [started unbound](Self::start_unbound).
+    /// Where TCP clients connect, as bound; nowhere when it was [started unbound](Self::start_unbound).
     pub fn tcp_address(&self) -> &Listen {
-        self.addresses.tcp.as_ref().expect("it was started with listeners")
+        &self.addresses.tcp
     }
 
     /// Where the HTTP API is, as bound.
-    ///
-    /// # Panics
-    /// When it was [started unbound](Self::start_unbound).
     pub fn http_address(&self) -> &Listen {
-        self.addresses.http.as_ref().expect("it was started with listeners")
+        &self.addresses.http
     }
 
-    /// Where it is over TLS; `None` without a certificate.
-    pub fn https_address(&self) -> Option<&Listen> {
-        self.addresses.https.as_ref()
+    /// Where it is over TLS; nowhere without a certificate.
+    pub fn https_address(&self) -> &Listen {
+        &self.addresses.https
     }
 
     /// Leads to this broker from any thread.
@@ -245,11 +234,8 @@ fn open(
     mut settings: Settings,
     fs: Arc<dyn journal::FileSystem>,
 ) -> Result<(Rc<BrokerShared>, Recovery), StartError> {
-    if let Some(tls) = &mut settings.tls
-        && tls.client_auth_policy != ClientAuthPolicy::Off
-        && tls.required == TlsRequired::No
-    {
-        tls.required = TlsRequired::Yes;
+    if let Some(tls) = &mut settings.tls {
+        tls.required = tls.required.under(tls.client_auth_policy);
     }
     settings.hold_new_topics |= !settings.lookupd_tcp_addresses.is_empty();
     let (queue, recovery) = Queue::open(fs, &settings)?;

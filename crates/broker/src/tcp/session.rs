@@ -27,7 +27,7 @@ use super::replies::Replies;
 use super::stream::{Compression, Handshake, Stream, Upgrades};
 use crate::client::Client;
 use crate::queue::Subscription;
-use crate::settings::{ClientAuthPolicy, TlsRequired};
+use crate::settings::TlsRequired;
 use crate::shared::{BrokerShared, Clients, Entered};
 
 /// How often a turn goes round before it lets others have the thread.
@@ -345,10 +345,7 @@ impl Session {
     }
 
     pub(super) fn tls_required(&self) -> bool {
-        let tls = self.shared.settings.tls.as_ref();
-        tls.is_some_and(|tls| {
-            tls.required != TlsRequired::No || tls.client_auth_policy != ClientAuthPolicy::Off
-        })
+        self.shared.settings.tls.as_ref().is_some_and(|tls| tls.required != TlsRequired::No)
     }
 
     pub(super) fn upgraded_tls(&mut self, handshake: Handshake) {
