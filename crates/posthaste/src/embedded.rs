@@ -161,7 +161,7 @@ async fn serve(
         Before::Nothing => None,
         Before::Import => import::run(Arc::clone(&disk), &settings).await.context("cannot import")?,
     };
-    let broker = Broker::start(settings, disk).await?;
+    let mut broker = Broker::start(settings, disk).await?;
     let tcp = broker.tcp_address().to_string();
     let shown = |listen: &Listen| (*listen != Listen::Off).then(|| listen.to_string());
     let port = tcp.rsplit_once(':').map_or(tcp.as_str(), |(_, port)| port);
@@ -176,13 +176,16 @@ async fn serve(
     };
     // Were nobody waiting for it, nobody would wish for anything either, and the loop ends at once.
     drop(report.send(served));
-    while let Some(wish) = wished.recv().await {
+    loop {
+        let wish = tokio::select! {
+            wish = wished.recv() => wish,
+            failed = broker.failed() => return Err(failed.into()),
+        };
         match wish {
-            Wish::Look(answer) => drop(answer.send(broker.queue().counters())),
-            Wish::Stop => break,
+            Some(Wish::Look(answer)) => drop(answer.send(broker.queue().counters())),
+            Some(Wish::Stop) | None => break,
         }
     }
-    broker.refuse_publishes();
     broker.stop().await.context("the queue did not end well")
 }
 

@@ -52,6 +52,25 @@ pub enum StartError {
     Listen(#[from] ListenError),
 }
 
+/// A task of the broker has ended that must not.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} has ended, which is a defect: {how}")]
+pub struct Failed {
+    what: &'static str,
+    how: String,
+}
+
+/// Why a broker's end was not a good one.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// The last sync failed.
+    #[error(transparent)]
+    Close(CloseError),
+    /// There was nobody left to make it.
+    #[error(transparent)]
+    Failed(#[from] Failed),
+}
+
 /// Where the broker is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
@@ -191,20 +210,34 @@ impl Broker {
         self.places.counters()
     }
 
-    /// From now on every publish is refused; settling goes on.
-    pub fn refuse_publishes(&self) {
-        self.broker.queue.refuse_publishes();
+    /// Waits until a task that all the others wait for has ended, which is a defect: nothing is acknowledged any more then, and nothing is
+    /// registered. What was acknowledged is kept. It is then to be dropped, not to be stopped. Safe to cancel, and pending for as long as all is well.
+    pub async fn failed(&mut self) -> Failed {
+        let (what, ended) = tokio::select! {
+            ended = &mut self.driver => ("the queue's driver", ended),
+            ended = &mut self.cluster => ("the registration with nsqlookupd", ended),
+        };
+        Failed { what, how: ended.map_or_else(|error| error.to_string(), |()| "it ended".to_owned()) }
     }
 
     /// Stops, in the order at the top of this module.
     ///
     /// # Errors
     /// When the last sync failed: what was acknowledged is kept all the same.
-    pub async fn stop(mut self) -> Result<(), CloseError> {
-        self.refuse_publishes();
+    pub async fn stop(mut self) -> Result<(), StopError> {
+        self.broker.queue.refuse_publishes();
         self.phase.send_replace(Phase::Closing);
         self.cluster.abort();
-        let closed = self.broker.queue.close().await;
+        let queue = self.broker.queue.clone();
+        let closed = tokio::select! {
+            biased;
+            closed = queue.close() => closed.map_err(StopError::Close),
+            // It ends with the close. One that ends before is a defect, and nobody else would make the last sync.
+            ended = &mut self.driver => match ended {
+                Ok(()) => queue.close().await.map_err(StopError::Close),
+                Err(error) => Err(Failed { what: "the queue's driver", how: error.to_string() }.into()),
+            },
+        };
         self.phase.send_replace(Phase::Closed);
         for door in std::mem::take(&mut self.doors) {
             report(door.await);
@@ -240,4 +273,41 @@ fn open(
     settings.hold_new_topics |= !settings.lookupd_tcp_addresses.is_empty();
     let (queue, recovery) = Queue::open(fs, &settings)?;
     Ok((BrokerShared::new(settings, queue)?, recovery))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::task::LocalSet;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn unbound(test: impl AsyncFnOnce(Broker)) {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings { data_path: folder.path().to_owned(), ..Settings::default() };
+        let inside = async {
+            let broker = Broker::start_unbound(settings, Arc::new(journal::Disk)).unwrap();
+            test(broker).await;
+        };
+        timeout(Duration::from_secs(10), LocalSet::new().run_until(inside)).await.expect("it hangs");
+    }
+
+    #[tokio::test]
+    async fn a_driver_that_panics_is_seen_and_does_not_hold_up_the_stop() {
+        unbound(async |mut broker| {
+            let well = timeout(Duration::from_millis(50), broker.failed()).await;
+            assert!(well.is_err(), "{well:?}");
+            std::mem::replace(&mut broker.driver, spawn_local(async { panic!("a defect") })).abort();
+            let failed = broker.failed().await.to_string();
+            assert!(failed.starts_with("the queue's driver has ended, which is a defect: task "), "{failed}");
+        })
+        .await;
+        unbound(async |mut broker| {
+            std::mem::replace(&mut broker.driver, spawn_local(async { panic!("a defect") })).abort();
+            assert!(matches!(broker.stop().await, Err(StopError::Failed(_))));
+        })
+        .await;
+    }
 }
