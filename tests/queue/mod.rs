@@ -7,6 +7,7 @@ mod import;
 mod libraries;
 mod rig;
 mod run;
+mod stop;
 mod tools;
 
 pub(crate) use libraries::peers;

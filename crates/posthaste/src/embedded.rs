@@ -5,7 +5,8 @@
 //! is told through another, so nobody here shares anything with it but that.
 //!
 //! Its stop has an order: publishes are refused first, so that nobody is told OK for what comes too late, and then the
-//! last sync is made. Dropping it stops it, too, without waiting.
+//! last sync is made. Dropping it stops it, too, without waiting. A signal may end its start: recovery and an import take
+//! their time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,13 +15,15 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, anyhow};
 use broker::queue::QueueCounters;
 use broker::settings::Listen;
-use broker::{Broker, Connector, Disk, FileSystem, Settings};
+use broker::{Broker, ConnectionCounters, Connector, Disk, FileSystem, Settings};
 use pipeline::PipelineSettings;
 use pipeline::client::{InProcess, Source};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
+use tracing::info;
 
 use crate::import::{self, Imported};
+use crate::signals::Signals;
 
 /// One asks at a time as a rule.
 const WISHES_AHEAD: usize = 8;
@@ -28,8 +31,28 @@ const WISHES_AHEAD: usize = 8;
 /// What is asked of the thread.
 #[derive(Debug)]
 enum Wish {
-    Look(oneshot::Sender<QueueCounters>),
+    Look(oneshot::Sender<Seen>),
     Stop,
+}
+
+/// What the queue holds and has done, and who is connected to it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) queue: QueueCounters,
+    pub(crate) connections: ConnectionCounters,
+}
+
+/// Looks at a running queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Looker(mpsc::Sender<Wish>);
+
+impl Looker {
+    /// `None` when it has ended.
+    pub(crate) async fn look(&self) -> Option<Seen> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Wish::Look(answer)).await.ok()?;
+        answered.await.ok()
+    }
 }
 
 /// What is done before it serves.
@@ -64,11 +87,30 @@ pub(crate) struct Served {
 }
 
 impl Embedded {
-    /// Starts it and waits until it serves.
+    /// As [`Embedded::start`], unless a signal comes before it serves: that is told, and nothing was started.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn start_unless(
+        settings: Settings,
+        before: Before,
+        signals: &mut Signals,
+    ) -> anyhow::Result<Option<Embedded>> {
+        tokio::select! {
+            biased;
+            signal = signals.next() => {
+                info!("{signal}: stopping before the queue serves; what it holds is on the disk");
+                Ok(None)
+            }
+            started = Embedded::start(settings, before) => started.map(Some),
+        }
+    }
+
+    /// Starts it and waits until it serves. Dropped before, it ends as soon as it would serve, or with the process.
     ///
     /// # Errors
     /// Whatever keeps it from serving: an address or a data path that someone else has, files of a newer version.
-    pub(crate) fn start(settings: Settings, before: Before) -> anyhow::Result<Embedded> {
+    pub(crate) async fn start(settings: Settings, before: Before) -> anyhow::Result<Embedded> {
         let (wishes, wished) = mpsc::channel(WISHES_AHEAD);
         let (report, reported) = oneshot::channel();
         let (end, ended) = oneshot::channel();
@@ -77,10 +119,10 @@ impl Embedded {
             // Whoever waited for either is gone when it is not heard.
             .spawn(move || drop(end.send(run(settings, before, report, wished))))
             .context("cannot start the queue's thread")?;
-        match reported.blocking_recv() {
+        match reported.await {
             Ok(served) => Ok(Embedded { served, wishes, ended, thread }),
             // It ended instead, and says why.
-            Err(_) => match ended.blocking_recv() {
+            Err(_) => match ended.await {
                 Ok(Err(error)) => Err(error),
                 _ => Err(anyhow!("the queue's thread ended at once")),
             },
@@ -91,11 +133,8 @@ impl Embedded {
         &self.served
     }
 
-    /// What it holds and has done; `None` when it has ended.
-    pub(crate) async fn look(&self) -> Option<QueueCounters> {
-        let (answer, answered) = oneshot::channel();
-        self.wish(Wish::Look(answer)).await;
-        answered.await.ok()
+    pub(crate) fn looker(&self) -> Looker {
+        Looker(self.wishes.clone())
     }
 
     /// Waits until it has ended, which only [`Embedded::stop`] should bring about. Safe to cancel.
@@ -111,16 +150,12 @@ impl Embedded {
     /// # Errors
     /// When the last sync failed: what was acknowledged is safe, what was not may be lost.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        self.wish(Wish::Stop).await;
+        // One that has ended already has nothing to be wished for.
+        drop(self.wishes.send(Wish::Stop).await);
         let ended = self.ended().await;
         // It has sent its end as the last thing it does.
         drop(self.thread.join());
         ended
-    }
-
-    async fn wish(&self, wish: Wish) {
-        // One that has ended already has nothing to be wished for.
-        drop(self.wishes.send(wish).await);
     }
 }
 
@@ -182,7 +217,11 @@ async fn serve(
             failed = broker.failed() => return Err(failed.into()),
         };
         match wish {
-            Some(Wish::Look(answer)) => drop(answer.send(broker.queue().counters())),
+            Some(Wish::Look(answer)) => {
+                let seen = Seen { queue: broker.queue().counters(), connections: broker.connections() };
+                // Who asked may have gone.
+                let _gone = answer.send(seen).is_err();
+            }
             Some(Wish::Stop) | None => break,
         }
     }
