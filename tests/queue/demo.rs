@@ -76,3 +76,20 @@ fn what_it_cannot_show_is_said_and_nothing_is_left_behind() {
     );
     assert_eq!(std::fs::read_dir(home.path()).expect("our folder").count(), 0);
 }
+
+/// A signal in the middle of it: the queue writes to its folder until it has stopped.
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    for what in ["publishing", "delivering"] {
+        let home = tempfile::tempdir().expect("a folder");
+        let demo = Posthaste::run_with(["demo", "--messages", "200000"], |command| {
+            command.env("TMPDIR", home.path());
+        });
+        demo.process.wait_stderr(what, testkit::PATIENCE);
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        demo.process.signal(testkit::process::Signal::INT);
+        assert_eq!(demo.process.wait(testkit::PATIENCE).code, Some(1), "{}", demo.process.output());
+        assert!(demo.process.stderr().contains("stopped by SIGINT"), "{}", demo.process.output());
+        assert_eq!(std::fs::read_dir(home.path()).expect("our folder").count(), 0, "{what}");
+    }
+}

@@ -152,6 +152,51 @@ fn what_nsqd_refuses_is_refused_with_64() {
     }
 }
 
+/// As with nsqd, whose flag it is: an empty address is none, on the command line and in the file.
+#[test]
+fn an_empty_address_switches_a_listener_off() {
+    let authority = testkit::certs::Authority::new();
+    let leaf = authority.server();
+    let tls = [
+        format!("--tls-cert={}", leaf.certificate_file().display()),
+        format!("--tls-key={}", leaf.key_file().display()),
+    ];
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "http_address = \"\"\n").expect("our file");
+    let config = format!("--config={}", file.path().display());
+    for (line, served) in [
+        (
+            vec!["--http-address=127.0.0.1:0", "--https-address=", &tls[0], &tls[1]],
+            ["TCP", "HTTP"].as_slice(),
+        ),
+        (vec![config.as_str(), "--https-address=127.0.0.1:0", &tls[0], &tls[1]], &["TCP", "HTTPS"]),
+        (vec!["--http-address="], &["TCP"]),
+    ] {
+        let data = tempfile::tempdir().expect("a folder");
+        let data = format!("--data-path={}", data.path().join("queue").display());
+        let ours = Posthaste::run([&["broker", "--tcp-address=127.0.0.1:0", &data], &line[..]].concat());
+        ours.process.wait_stderr("after its start", testkit::PATIENCE);
+        let log = ours.process.stderr();
+        let told =
+            log.lines().find_map(|line| line.split_once("the queue serves ")).expect("it says where").1;
+        let told: Vec<&str> = told.split(' ').collect();
+        let listens = told.windows(2).filter(|pair| pair[1] == "on").map(|pair| pair[0]);
+        assert_eq!(listens.collect::<Vec<_>>(), served, "{log}");
+    }
+    let ours = Posthaste::run(["broker", "--data-path=/nonexistent", "--tcp-address="]);
+    assert_eq!(ours.process.wait(testkit::PATIENCE).code, Some(1), "nsqd does not start either");
+}
+
+#[test]
+fn one_that_nobody_could_reach_does_not_start() {
+    let lookupd = Nsqlookupd::start(&[]);
+    let lookupd = format!("--lookupd-tcp-address={}", lookupd.tcp_address());
+    let line = ["broker", "--data-path=/nonexistent", "--tcp-address=127.0.0.1:0", &lookupd];
+    let ours = Posthaste::run([&line[..], &["--broadcast-address=node-1"]].concat());
+    assert_eq!(ours.process.wait(testkit::PATIENCE).code, Some(64), "{}", ours.process.output());
+    assert!(ours.process.stderr().contains("is reached from this machine only"), "{}", ours.process.output());
+}
+
 /// The directory of the program's user, when nothing is said.
 #[test]
 fn without_a_word_it_keeps_its_data_in_the_state_directory_and_listens_on_loopback() {

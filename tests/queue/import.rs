@@ -114,3 +114,29 @@ fn nothing_is_taken_from_an_nsqd_that_still_runs() {
     assert_eq!(refused.process.wait(testkit::PATIENCE).code, Some(1));
     assert!(refused.process.stderr().contains("an nsqd is still running"), "{}", refused.process.output());
 }
+
+/// Were the first of it taken over and the rest refused, the next try would take the first over again.
+#[test]
+fn what_does_not_fit_is_refused_whole_with_the_numbers() {
+    let mut nsqd = Nsqd::start(&["--mem-queue-size=0"]);
+    nsqd.create_channel("events", "a");
+    nsqd.publish_many("events", (0..50).map(|serial| testkit::body::body(serial, 200)));
+    nsqd.wait_channel("events", "a", |channel| channel.depth == 50);
+    nsqd.daemon.stop();
+    let files = tempfile::tempdir().expect("a folder");
+    copy(nsqd.data_path(), files.path());
+    let path = files.path().display().to_string();
+    for (bound, told) in [
+        ("--messages-max=10", "they are 50, and --messages-max is 10"),
+        ("--topic-bytes-max=9999", "those of topic events have 10,000 bytes, and --topic-bytes-max is 9,999"),
+        ("--max-msg-size=199", "one in events:a has 200 bytes, and --max-msg-size is 199"),
+    ] {
+        let line = ["broker", "--import-nsqd", "--data-path", &path, "--http-address=127.0.0.1:0", bound];
+        let refused = testkit::process::Posthaste::run([&line[..], &["--tcp-address=127.0.0.1:0"]].concat());
+        assert_eq!(refused.process.wait(testkit::PATIENCE).code, Some(1), "{bound}");
+        let log = refused.process.stderr();
+        assert!(log.contains("nsqd's 50 messages of 9.8 KiB do not fit") && log.contains(told), "{log}");
+    }
+    let broker = Nsqd::posthaste_in(files, &["--import-nsqd"]);
+    broker.wait_channel("events", "a", |channel| channel.depth == 50);
+}

@@ -2,11 +2,13 @@
 //! and other people's libraries, and in the demo. What happens to it when it is killed is in [`stored`](crate::stored).
 
 mod demo;
+mod descriptors;
 mod flags;
 mod import;
 mod libraries;
 mod rig;
 mod run;
+mod stop;
 mod tools;
 
 pub(crate) use libraries::peers;

@@ -14,12 +14,13 @@ use crate::nsq;
 use crate::setup::PYTHON;
 
 /// What they are made from: a change of any of it makes them anew.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "go/go.mod",
     "go/go.sum",
     "go/main.go",
     "go/drain.go",
     "python/requirements.txt",
+    "node/package.json",
     "node/package-lock.json",
     "node/peer.js",
 ];

@@ -32,7 +32,7 @@ mod shared;
 mod tcp;
 mod tls;
 
-pub use broker::{Broker, ConnectionCounters, Connector, ListenError, StartError};
+pub use broker::{Broker, ConnectionCounters, Connector, Failed, ListenError, StartError, StopError};
 pub use client::Client;
 pub use journal::{Disk, FileSystem};
 pub use queue::Queue;

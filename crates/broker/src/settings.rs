@@ -16,13 +16,15 @@ const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
 /// Where to listen, as nsqd reads it: what splits into a host and a port is TCP, anything else the path of a Unix
-/// socket.
+/// socket, and an empty text is nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
     /// `host:port`; an empty host is every address, port 0 a free one.
     Tcp(String),
     /// A Unix socket's path.
     Unix(PathBuf),
+    /// Nowhere. TCP clients must have somewhere.
+    Off,
 }
 
 impl FromStr for Listen {
@@ -31,7 +33,8 @@ impl FromStr for Listen {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let port = text.rsplit_once(':').map(|(_, port)| port);
         Ok(match port {
-            Some(port) if port.parse::<u16>().is_ok() && !text.contains('/') => Self::Tcp(text.to_owned()),
+            None if text.is_empty() => Self::Off,
+            Some(_) if !text.contains('/') => Self::Tcp(text.to_owned()),
             _ => Self::Unix(PathBuf::from(text)),
         })
     }
@@ -42,6 +45,7 @@ impl fmt::Display for Listen {
         match self {
             Self::Tcp(address) => f.write_str(address),
             Self::Unix(path) => path.display().fmt(f),
+            Self::Off => Ok(()),
         }
     }
 }
@@ -58,6 +62,17 @@ pub enum TlsRequired {
     TcpHttps,
 }
 
+impl TlsRequired {
+    /// What holds under this policy: a client without TLS cannot show a certificate.
+    #[must_use]
+    pub fn under(self, policy: ClientAuthPolicy) -> Self {
+        match (self, policy) {
+            (Self::No, ClientAuthPolicy::Require | ClientAuthPolicy::RequireVerify) => Self::Yes,
+            (required, _) => required,
+        }
+    }
+}
+
 /// nsqd's `--tls-client-auth-policy`. Anything but `Off` makes TLS required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ClientAuthPolicy {
@@ -66,7 +81,7 @@ pub enum ClientAuthPolicy {
     Off,
     /// A client must show a certificate, whoever signed it.
     Require,
-    /// A client must show a certificate that `root_ca_file` vouches for.
+    /// A client must show a certificate that `root_ca_file`, or whom the system trusts, vouches for.
     RequireVerify,
 }
 
@@ -95,7 +110,7 @@ pub struct TlsSettings {
     pub key: PathBuf,
     /// Whether clients show certificates.
     pub client_auth_policy: ClientAuthPolicy,
-    /// Who may vouch for clients' certificates, PEM; needed by `RequireVerify`.
+    /// Who may vouch for clients' certificates, PEM; without it, whom the system trusts.
     pub root_ca_file: Option<PathBuf>,
     /// Whether clients must upgrade.
     pub required: TlsRequired,
@@ -272,12 +287,13 @@ mod tests {
     #[test]
     fn a_listen_address_is_told_from_a_path_as_nsqd_does() {
         let listen = |text: &str| text.parse::<Listen>().expect("every text is one");
-        for tcp in ["0.0.0.0:4150", ":4150", "[::1]:0", "localhost:4151"] {
+        for tcp in ["0.0.0.0:4150", ":4150", "[::1]:0", "localhost:4151", "localhost:http"] {
             assert_eq!(listen(tcp), Listen::Tcp(tcp.to_owned()));
         }
         for unix in ["/tmp/nsqd.sock", "nsqd.sock", "/tmp/a:1/b"] {
             assert_eq!(listen(unix), Listen::Unix(PathBuf::from(unix)));
         }
+        assert_eq!((listen(""), Listen::Off.to_string()), (Listen::Off, String::new()));
     }
 
     #[test]

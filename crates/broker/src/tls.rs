@@ -11,8 +11,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
-    SignatureScheme, SupportedProtocolVersion,
+    CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore,
+    ServerConfig, SignatureScheme, SupportedProtocolVersion,
 };
 use rustls_pki_types::pem::{Error as PemError, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -45,7 +45,7 @@ pub enum TlsError {
 
 /// What a client that upgrades, or speaks HTTPS, meets.
 pub(crate) fn server_config(settings: &TlsSettings) -> Result<Arc<ServerConfig>, TlsError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = Arc::new(in_gos_order(aws_lc_rs::default_provider()));
     let chain = certificates(&settings.cert)?;
     let key = PrivateKeyDer::from_pem_file(&settings.key).map_err(|error| TlsError::File {
         file: settings.key.clone(),
@@ -59,10 +59,26 @@ pub(crate) fn server_config(settings: &TlsSettings) -> Result<Arc<ServerConfig>,
         ClientAuthPolicy::Require => builder.with_client_cert_verifier(Arc::new(AnyClient(provider))),
         ClientAuthPolicy::RequireVerify => builder.with_client_cert_verifier(verifier(settings, &provider)?),
     };
-    let config = builder
+    let mut config = builder
         .with_single_cert(chain, key)
         .map_err(|source| TlsError::Unfit { file: settings.cert.clone(), source })?;
+    config.ignore_client_order = true;
     Ok(Arc::new(config))
+}
+
+/// Go's server chooses by its own order, AES-128 first. So does this: a client that holds a ticket of the nsqd that stood here offers it with
+/// AES-128's hash, and under a suite with another hash its handshake would fail.
+fn in_gos_order(mut provider: CryptoProvider) -> CryptoProvider {
+    provider.cipher_suites.sort_by_key(|suite| match suite.suite() {
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => 0,
+        CipherSuite::TLS13_AES_256_GCM_SHA384
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+        | CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => 1,
+        _ => 2,
+    });
+    provider
 }
 
 /// How the broker's own requests verify whom they ask: by the root CA file if there is one, else by the system's roots.

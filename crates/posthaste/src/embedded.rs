@@ -5,7 +5,8 @@
 //! is told through another, so nobody here shares anything with it but that.
 //!
 //! Its stop has an order: publishes are refused first, so that nobody is told OK for what comes too late, and then the
-//! last sync is made. Dropping it stops it, too, without waiting.
+//! last sync is made. Dropping it stops it, too, without waiting. A signal may end its start: recovery and an import take
+//! their time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,13 +14,16 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, anyhow};
 use broker::queue::QueueCounters;
-use broker::{Broker, Connector, Disk, FileSystem, Settings};
+use broker::settings::Listen;
+use broker::{Broker, ConnectionCounters, Connector, Disk, FileSystem, Settings};
 use pipeline::PipelineSettings;
 use pipeline::client::{InProcess, Source};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
+use tracing::info;
 
 use crate::import::{self, Imported};
+use crate::signals::Signals;
 
 /// One asks at a time as a rule.
 const WISHES_AHEAD: usize = 8;
@@ -27,8 +31,28 @@ const WISHES_AHEAD: usize = 8;
 /// What is asked of the thread.
 #[derive(Debug)]
 enum Wish {
-    Look(oneshot::Sender<QueueCounters>),
+    Look(oneshot::Sender<Seen>),
     Stop,
+}
+
+/// What the queue holds and has done, and who is connected to it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) queue: QueueCounters,
+    pub(crate) connections: ConnectionCounters,
+}
+
+/// Looks at a running queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Looker(mpsc::Sender<Wish>);
+
+impl Looker {
+    /// `None` when it has ended.
+    pub(crate) async fn look(&self) -> Option<Seen> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Wish::Look(answer)).await.ok()?;
+        answered.await.ok()
+    }
 }
 
 /// What is done before it serves.
@@ -52,7 +76,7 @@ pub(crate) struct Embedded {
 #[derive(Debug, Clone)]
 pub(crate) struct Served {
     pub(crate) tcp: String,
-    pub(crate) http: String,
+    pub(crate) http: Option<String>,
     pub(crate) https: Option<String>,
     pub(crate) data_path: PathBuf,
     /// What it is called in `X-NSQ-Node` and `Idempotency-Key`, as an nsqd's address would be.
@@ -63,11 +87,30 @@ pub(crate) struct Served {
 }
 
 impl Embedded {
-    /// Starts it and waits until it serves.
+    /// As [`Embedded::start`], unless a signal comes before it serves: that is told, and nothing was started.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn start_unless(
+        settings: Settings,
+        before: Before,
+        signals: &mut Signals,
+    ) -> anyhow::Result<Option<Embedded>> {
+        tokio::select! {
+            biased;
+            signal = signals.next() => {
+                info!("{signal}: stopping before the queue serves; what it holds is on the disk");
+                Ok(None)
+            }
+            started = Embedded::start(settings, before) => started.map(Some),
+        }
+    }
+
+    /// Starts it and waits until it serves. Dropped before, it ends as soon as it would serve, or with the process.
     ///
     /// # Errors
     /// Whatever keeps it from serving: an address or a data path that someone else has, files of a newer version.
-    pub(crate) fn start(settings: Settings, before: Before) -> anyhow::Result<Embedded> {
+    pub(crate) async fn start(settings: Settings, before: Before) -> anyhow::Result<Embedded> {
         let (wishes, wished) = mpsc::channel(WISHES_AHEAD);
         let (report, reported) = oneshot::channel();
         let (end, ended) = oneshot::channel();
@@ -76,10 +119,10 @@ impl Embedded {
             // Whoever waited for either is gone when it is not heard.
             .spawn(move || drop(end.send(run(settings, before, report, wished))))
             .context("cannot start the queue's thread")?;
-        match reported.blocking_recv() {
+        match reported.await {
             Ok(served) => Ok(Embedded { served, wishes, ended, thread }),
             // It ended instead, and says why.
-            Err(_) => match ended.blocking_recv() {
+            Err(_) => match ended.await {
                 Ok(Err(error)) => Err(error),
                 _ => Err(anyhow!("the queue's thread ended at once")),
             },
@@ -90,11 +133,8 @@ impl Embedded {
         &self.served
     }
 
-    /// What it holds and has done; `None` when it has ended.
-    pub(crate) async fn look(&self) -> Option<QueueCounters> {
-        let (answer, answered) = oneshot::channel();
-        self.wish(Wish::Look(answer)).await;
-        answered.await.ok()
+    pub(crate) fn looker(&self) -> Looker {
+        Looker(self.wishes.clone())
     }
 
     /// Waits until it has ended, which only [`Embedded::stop`] should bring about. Safe to cancel.
@@ -110,16 +150,12 @@ impl Embedded {
     /// # Errors
     /// When the last sync failed: what was acknowledged is safe, what was not may be lost.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        self.wish(Wish::Stop).await;
+        // One that has ended already has nothing to be wished for.
+        drop(self.wishes.send(Wish::Stop).await);
         let ended = self.ended().await;
         // It has sent its end as the last thing it does.
         drop(self.thread.join());
         ended
-    }
-
-    async fn wish(&self, wish: Wish) {
-        // One that has ended already has nothing to be wished for.
-        drop(self.wishes.send(wish).await);
     }
 }
 
@@ -160,13 +196,14 @@ async fn serve(
         Before::Nothing => None,
         Before::Import => import::run(Arc::clone(&disk), &settings).await.context("cannot import")?,
     };
-    let broker = Broker::start(settings, disk).await?;
+    let mut broker = Broker::start(settings, disk).await?;
     let tcp = broker.tcp_address().to_string();
+    let shown = |listen: &Listen| (*listen != Listen::Off).then(|| listen.to_string());
     let port = tcp.rsplit_once(':').map_or(tcp.as_str(), |(_, port)| port);
     let served = Served {
         name: format!("{host}:{port}"),
-        http: broker.http_address().to_string(),
-        https: broker.https_address().map(|address| address.to_string()),
+        http: shown(broker.http_address()),
+        https: shown(broker.https_address()),
         data_path,
         connector: broker.connector(),
         imported,
@@ -174,13 +211,20 @@ async fn serve(
     };
     // Were nobody waiting for it, nobody would wish for anything either, and the loop ends at once.
     drop(report.send(served));
-    while let Some(wish) = wished.recv().await {
+    loop {
+        let wish = tokio::select! {
+            wish = wished.recv() => wish,
+            failed = broker.failed() => return Err(failed.into()),
+        };
         match wish {
-            Wish::Look(answer) => drop(answer.send(broker.queue().counters())),
-            Wish::Stop => break,
+            Some(Wish::Look(answer)) => {
+                let seen = Seen { queue: broker.queue().counters(), connections: broker.connections() };
+                // Who asked may have gone.
+                let _gone = answer.send(seen).is_err();
+            }
+            Some(Wish::Stop) | None => break,
         }
     }
-    broker.refuse_publishes();
     broker.stop().await.context("the queue did not end well")
 }
 
@@ -192,9 +236,11 @@ fn host_name() -> String {
 /// Says where it serves, for the log.
 impl std::fmt::Display for Served {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the queue serves TCP on {}, HTTP on {}", self.tcp, self.http)?;
-        if let Some(https) = &self.https {
-            write!(f, ", HTTPS on {https}")?;
+        write!(f, "the queue serves TCP on {}", self.tcp)?;
+        for (name, address) in [("HTTP", &self.http), ("HTTPS", &self.https)] {
+            if let Some(address) = address {
+                write!(f, ", {name} on {address}")?;
+            }
         }
         write!(f, "; its messages are in {}", self.data_path.display())
     }

@@ -8,8 +8,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// at the start.
 pub(crate) const RESERVE: u64 = 64;
 
-/// Files of an embedded queue: segments, checkpoints, its listeners, what it asks of nsqlookupds.
-const QUEUE_RESERVE: u64 = 64;
+/// Files of an embedded queue: segments, checkpoints, its listeners; and what it asks of auth servers and nsqlookupds,
+/// 32 questions each at once.
+const QUEUE_RESERVE: u64 = 64 + 2 * 32;
 
 /// Raises the soft limit to the hard one, which needs no privilege, and returns what is in force then; `None` is no
 /// limit.
@@ -62,7 +63,7 @@ mod tests {
             bound_connections(&mut most, 100, limit);
             most
         };
-        assert_eq!([None, Some(1_000_000), Some(1_024), Some(10)].map(bounded), [10_000, 10_000, 860, 16]);
+        assert_eq!([None, Some(1_000_000), Some(1_024), Some(10)].map(bounded), [10_000, 10_000, 796, 16]);
     }
 
     #[test]

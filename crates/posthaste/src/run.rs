@@ -63,18 +63,18 @@ fn with_queue(
     runtime: &Runtime,
     screen: &Screen,
 ) -> anyhow::Result<(Ending, Snapshot)> {
-    // Before anything is held, so that no signal can find messages and no one to give them back.
-    let signals = {
-        let _entered = runtime.enter();
-        Signals::listen().context("cannot listen for signals")?
-    };
-    let Some(broker) = broker else {
-        return runtime.block_on(deliver(settings, signals, None, screen));
-    };
-    let queue = Embedded::start(broker, Before::Nothing).context("the embedded queue cannot start")?;
-    info!("{}", queue.served());
-    queue.served().attach(&mut settings);
-    runtime.block_on(deliver(settings, signals, Some(queue), screen))
+    runtime.block_on(async {
+        // Before anything is held, so that no signal can find messages and no one to give them back.
+        let mut signals = Signals::listen().context("cannot listen for signals")?;
+        let Some(broker) = broker else { return deliver(settings, signals, None, screen).await };
+        let started = Embedded::start_unless(broker, Before::Nothing, &mut signals).await;
+        let Some(queue) = started.context("the embedded queue cannot start")? else {
+            return Ok((Ending::Drained, Snapshot::default()));
+        };
+        info!("{}", queue.served());
+        queue.served().attach(&mut settings);
+        deliver(settings, signals, Some(queue), screen).await
+    })
 }
 
 /// Runs the pipeline to its end, and shows how it is doing; then stops the queue.
@@ -122,8 +122,14 @@ async fn deliver(
     let ending = match (queue, ending) {
         (Some(queue), Ending::Drained | Ending::Failed) => {
             info!("the lanes are done: publishes are refused from now on, and what was published is synced");
-            let stopped = stop(queue, &mut signals).await?;
-            if stopped { ending } else { Ending::Stopped }
+            match stop(queue, &mut signals).await {
+                Ok(true) => ending,
+                Ok(false) => Ending::Stopped,
+                Err(error) => {
+                    error!("{error:#}");
+                    Ending::Failed
+                }
+            }
         }
         (_, ending) => ending,
     };

@@ -29,7 +29,7 @@ pub(super) fn pair() -> (Connector, Pipes) {
 }
 
 impl Connector {
-    /// A connection to the TCP side. Of a broker that is gone, or has no place, it is at its end from the start.
+    /// A connection to the TCP side. Of a broker that is gone it is at its end from the start.
     pub fn connect(&self) -> DuplexStream {
         through(&self.nsq)
     }

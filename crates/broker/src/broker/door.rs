@@ -68,9 +68,16 @@ impl Door {
     }
 
     fn admit(&self, stream: Accepted, peer: String, sessions: &mut JoinSet<()>) {
-        let Some(place) = self.places.take() else {
-            tracing::warn!(peer, "closed at once: there are as many connections as may be");
-            return;
+        // Pipes are this process's own: they are no sockets, and strangers must not be able to keep its lanes out.
+        let place = match stream {
+            Accepted::Pipe(_) => None,
+            Accepted::Tcp(_) | Accepted::Unix(_) => match self.places.take() {
+                Some(place) => Some(place),
+                None => {
+                    tracing::warn!(peer, "closed at once: there are as many connections as may be");
+                    return;
+                }
+            },
         };
         let (protocol, phase) = (self.protocol.clone(), self.phase.clone());
         sessions.spawn_local(async move {
@@ -88,7 +95,7 @@ async fn serve<S>(
     stream: S,
     peer: String,
     mut phase: watch::Receiver<Phase>,
-    _place: Place,
+    _place: Option<Place>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {

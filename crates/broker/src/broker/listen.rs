@@ -59,18 +59,27 @@ impl Listener {
             Listen::Unix(path) => {
                 bind_unix(path).await.map(|listener| Self::Unix(listener, SocketFile(path.clone())))
             }
+            Listen::Off => Err(io::Error::new(io::ErrorKind::InvalidInput, "there must be an address")),
         };
         bound.map_err(|source| ListenError { address: address.to_string(), source })
     }
 
-    /// As bound. A pipe has none: it reads as an empty path.
+    /// As [`bind`](Self::bind); none where nothing is to be served.
+    pub(super) async fn bind_unless_off(address: &Listen) -> Result<Option<Self>, ListenError> {
+        match address {
+            Listen::Off => Ok(None),
+            address => Self::bind(address).await.map(Some),
+        }
+    }
+
+    /// As bound. A pipe has none.
     pub(super) fn address(&self) -> Listen {
         match self {
             Self::Tcp(_) => {
                 Listen::Tcp(self.socket_address().map(|address| address.to_string()).unwrap_or_default())
             }
             Self::Unix(_, file) => Listen::Unix(file.0.clone()),
-            Self::Pipe(_) => Listen::Unix(PathBuf::new()),
+            Self::Pipe(_) => Listen::Off,
         }
     }
 

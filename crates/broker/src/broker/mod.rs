@@ -24,7 +24,7 @@ use crate::http::Api;
 use crate::lookupd;
 use crate::options::Options;
 use crate::queue::{CloseError, OpenError, Queue, Recovery};
-use crate::settings::{ClientAuthPolicy, Listen, Settings, TlsRequired};
+use crate::settings::{Listen, Settings};
 use crate::shared::BrokerShared;
 use crate::tls::TlsError;
 use door::{Door, Protocol};
@@ -52,6 +52,25 @@ pub enum StartError {
     Listen(#[from] ListenError),
 }
 
+/// A task of the broker has ended that must not.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} has ended, which is a defect: {how}")]
+pub struct Failed {
+    what: &'static str,
+    how: String,
+}
+
+/// Why a broker's end was not a good one.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// The last sync failed.
+    #[error(transparent)]
+    Close(CloseError),
+    /// There was nobody left to make it.
+    #[error(transparent)]
+    Failed(#[from] Failed),
+}
+
 /// Where the broker is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
@@ -76,11 +95,11 @@ pub struct Broker {
 }
 
 /// Where it listens, as bound: a port of 0 was replaced.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Addresses {
-    tcp: Option<Listen>,
-    http: Option<Listen>,
-    https: Option<Listen>,
+    tcp: Listen,
+    http: Listen,
+    https: Listen,
 }
 
 /// The listeners, until they are served.
@@ -99,16 +118,11 @@ impl Broker {
     pub async fn start(settings: Settings, fs: Arc<dyn journal::FileSystem>) -> Result<Self, StartError> {
         let (broker, recovery) = open(settings, fs)?;
         let settings = &broker.settings;
-        let https = async {
-            match broker.tls.is_some() {
-                true => Listener::bind(&settings.https_address).await.map(Some),
-                false => Ok(None),
-            }
-        };
+        let https = if broker.tls.is_some() { &settings.https_address } else { &Listen::Off };
         let listeners = Listeners {
             tcp: Some(Listener::bind(&settings.tcp_address).await?),
-            http: Some(Listener::bind(&settings.http_address).await?),
-            https: https.await?,
+            http: Listener::bind_unless_off(&settings.http_address).await?,
+            https: Listener::bind_unless_off(https).await?,
         };
         Ok(Self::serve(broker, recovery, listeners))
     }
@@ -123,7 +137,7 @@ impl Broker {
     }
 
     fn serve(broker: Rc<BrokerShared>, recovery: Recovery, listeners: Listeners) -> Self {
-        let address = |listener: &Option<Listener>| listener.as_ref().map(Listener::address);
+        let address = |listener: &Option<Listener>| listener.as_ref().map_or(Listen::Off, Listener::address);
         let addresses = Addresses {
             tcp: address(&listeners.tcp),
             http: address(&listeners.http),
@@ -161,25 +175,19 @@ impl Broker {
         Self { broker, recovery, addresses, places, connector, phase, doors, driver, cluster }
     }
 
-    /// Where TCP clients connect, as bound.
-    ///
-    /// # Panics
-    /// When it was [started unbound](Self::start_unbound).
+    /// Where TCP clients connect, as bound; nowhere when it was [started unbound](Self::start_unbound).
     pub fn tcp_address(&self) -> &Listen {
-        self.addresses.tcp.as_ref().expect("it was started with listeners")
+        &self.addresses.tcp
     }
 
     /// Where the HTTP API is, as bound.
-    ///
-    /// # Panics
-    /// When it was [started unbound](Self::start_unbound).
     pub fn http_address(&self) -> &Listen {
-        self.addresses.http.as_ref().expect("it was started with listeners")
+        &self.addresses.http
     }
 
-    /// Where it is over TLS; `None` without a certificate.
-    pub fn https_address(&self) -> Option<&Listen> {
-        self.addresses.https.as_ref()
+    /// Where it is over TLS; nowhere without a certificate.
+    pub fn https_address(&self) -> &Listen {
+        &self.addresses.https
     }
 
     /// Leads to this broker from any thread.
@@ -202,20 +210,34 @@ impl Broker {
         self.places.counters()
     }
 
-    /// From now on every publish is refused; settling goes on.
-    pub fn refuse_publishes(&self) {
-        self.broker.queue.refuse_publishes();
+    /// Waits until a task that all the others wait for has ended, which is a defect: nothing is acknowledged any more then, and nothing is
+    /// registered. What was acknowledged is kept. It is then to be dropped, not to be stopped. Safe to cancel, and pending for as long as all is well.
+    pub async fn failed(&mut self) -> Failed {
+        let (what, ended) = tokio::select! {
+            ended = &mut self.driver => ("the queue's driver", ended),
+            ended = &mut self.cluster => ("the registration with nsqlookupd", ended),
+        };
+        Failed { what, how: ended.map_or_else(|error| error.to_string(), |()| "it ended".to_owned()) }
     }
 
     /// Stops, in the order at the top of this module.
     ///
     /// # Errors
     /// When the last sync failed: what was acknowledged is kept all the same.
-    pub async fn stop(mut self) -> Result<(), CloseError> {
-        self.refuse_publishes();
+    pub async fn stop(mut self) -> Result<(), StopError> {
+        self.broker.queue.refuse_publishes();
         self.phase.send_replace(Phase::Closing);
         self.cluster.abort();
-        let closed = self.broker.queue.close().await;
+        let queue = self.broker.queue.clone();
+        let closed = tokio::select! {
+            biased;
+            closed = queue.close() => closed.map_err(StopError::Close),
+            // It ends with the close. One that ends before is a defect, and nobody else would make the last sync.
+            ended = &mut self.driver => match ended {
+                Ok(()) => queue.close().await.map_err(StopError::Close),
+                Err(error) => Err(Failed { what: "the queue's driver", how: error.to_string() }.into()),
+            },
+        };
         self.phase.send_replace(Phase::Closed);
         for door in std::mem::take(&mut self.doors) {
             report(door.await);
@@ -245,13 +267,47 @@ fn open(
     mut settings: Settings,
     fs: Arc<dyn journal::FileSystem>,
 ) -> Result<(Rc<BrokerShared>, Recovery), StartError> {
-    if let Some(tls) = &mut settings.tls
-        && tls.client_auth_policy != ClientAuthPolicy::Off
-        && tls.required == TlsRequired::No
-    {
-        tls.required = TlsRequired::Yes;
+    if let Some(tls) = &mut settings.tls {
+        tls.required = tls.required.under(tls.client_auth_policy);
     }
     settings.hold_new_topics |= !settings.lookupd_tcp_addresses.is_empty();
     let (queue, recovery) = Queue::open(fs, &settings)?;
     Ok((BrokerShared::new(settings, queue)?, recovery))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::task::LocalSet;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn unbound(test: impl AsyncFnOnce(Broker)) {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings { data_path: folder.path().to_owned(), ..Settings::default() };
+        let inside = async {
+            let broker = Broker::start_unbound(settings, Arc::new(journal::Disk)).unwrap();
+            test(broker).await;
+        };
+        timeout(Duration::from_secs(10), LocalSet::new().run_until(inside)).await.expect("it hangs");
+    }
+
+    #[tokio::test]
+    async fn a_driver_that_panics_is_seen_and_does_not_hold_up_the_stop() {
+        unbound(async |mut broker| {
+            let well = timeout(Duration::from_millis(50), broker.failed()).await;
+            assert!(well.is_err(), "{well:?}");
+            std::mem::replace(&mut broker.driver, spawn_local(async { panic!("a defect") })).abort();
+            let failed = broker.failed().await.to_string();
+            assert!(failed.starts_with("the queue's driver has ended, which is a defect: task "), "{failed}");
+        })
+        .await;
+        unbound(async |mut broker| {
+            std::mem::replace(&mut broker.driver, spawn_local(async { panic!("a defect") })).abort();
+            assert!(matches!(broker.stop().await, Err(StopError::Failed(_))));
+        })
+        .await;
+    }
 }

@@ -1,4 +1,4 @@
-//! The bound on connections, TCP and HTTP together.
+//! The bound on connections, TCP and HTTP together. The pipes of the own process do not count.
 
 use std::cell::Cell;
 use std::rc::Rc;

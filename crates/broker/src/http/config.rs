@@ -20,8 +20,7 @@ impl Api {
     pub(super) async fn config(&self, option: &str, request: Request<Incoming>) -> Result<Said, Rejected> {
         if request.method() == Method::PUT {
             let limit = self.broker.settings.max_msg_size;
-            let body = self.bodies.read(request.into_body(), limit).await;
-            let body = body.map_err(|_| Rejected::internal())?;
+            let body = self.bodies.read(request.into_body(), limit).await?;
             if body.too_long || body.bytes.is_empty() {
                 return Err(Rejected::too_large("INVALID_VALUE"));
             }

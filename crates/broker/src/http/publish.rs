@@ -27,7 +27,7 @@ impl Api {
             return Err(MSG_TOO_BIG);
         }
         let (head, body) = request.into_parts();
-        let body = self.bodies.read(body, limit).await.map_err(|_| Rejected::internal())?;
+        let body = self.bodies.read(body, limit).await?;
         if body.too_long {
             return Err(MSG_TOO_BIG);
         }
@@ -59,8 +59,7 @@ impl Api {
         let topic = query.topic()?;
         // nsqd takes any other word for yes.
         let binary = query.get("binary").is_some_and(|text| flag(text).unwrap_or(true));
-        let body = self.bodies.read(request.into_body(), settings.max_body_size).await;
-        let body = body.map_err(|_| Rejected::internal())?;
+        let body = self.bodies.read(request.into_body(), settings.max_body_size).await?;
         let messages = match binary {
             true if body.too_long => Err(BODY_TOO_BIG),
             true => counted(&body.bytes, settings),

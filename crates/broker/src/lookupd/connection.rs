@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::advertised::Advertised;
-use crate::outbound::connect;
+use crate::outbound::Outbound;
 use crate::settings::NSQD_VERSION;
 
 /// To dial, and for each command's answer: nsqd's own.
@@ -81,10 +81,14 @@ pub(super) struct Connection(TcpStream);
 
 impl Connection {
     /// Dials, and says who calls.
-    pub(super) async fn open(address: &str, told: &Advertised) -> Result<(Self, PeerIdentity), PeerError> {
+    pub(super) async fn open(
+        address: &str,
+        told: &Advertised,
+        outbound: &Outbound,
+    ) -> Result<(Self, PeerIdentity), PeerError> {
         let (host, port) = address.rsplit_once(':').ok_or(PeerError::Address)?;
         let port = port.parse().map_err(|_| PeerError::Address)?;
-        let mut connection = Self(connect(host, port, Instant::now() + TIMEOUT).await?);
+        let mut connection = Self(outbound.connect(host, port, Instant::now() + TIMEOUT).await?);
         let json = serde_json::to_vec(&Identify {
             broadcast_address: &told.broadcast_address,
             hostname: &told.hostname,

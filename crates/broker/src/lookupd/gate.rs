@@ -48,17 +48,25 @@ pub(super) async fn open(topic: TopicName, peers: Vec<Rc<Peer>>, broker: Rc<Brok
     broker.queue.open_gate(&topic);
 }
 
+/// What one nsqlookupd knows. Its time is that of one question, the wait for its first dial included. It begins when there is a place to ask from:
+/// an nsqlookupd that hangs must not use up the time of the questions behind it.
 async fn channels(peer: Rc<Peer>, topic: TopicName, broker: Rc<BrokerShared>) -> Vec<ChannelName> {
-    let Ok(Some(address)) = timeout(FIRST_DIAL, peer.http_address()).await else {
-        tracing::error!(%topic, "an nsqlookupd cannot be asked for the channels of a new topic");
-        return Vec::new();
+    let outbound = &broker.outbound;
+    let _place = outbound.place_for_cluster().await;
+    let asked = async {
+        let Ok(Some(address)) = timeout(FIRST_DIAL, peer.http_address()).await else {
+            tracing::error!(%topic, "an nsqlookupd cannot be asked for the channels of a new topic");
+            return Ok(Vec::new());
+        };
+        outbound.get(&url(&address, &topic)).await.map(|body| parse(&body))
     };
-    match broker.outbound.get(&url(&address, &topic)).await.map(|body| parse(&body)) {
+    match timeout(outbound.request_timeout(), asked).await.unwrap_or(Err(GetError::Late)) {
         Ok(channels) => channels,
         // nsqlookupd does not know the topic.
         Err(GetError::Status(404)) => Vec::new(),
         Err(error) => {
-            tracing::warn!(%topic, address, %error, "an nsqlookupd does not say which channels a new topic has");
+            let nsqlookupd = peer.address();
+            tracing::warn!(%topic, nsqlookupd, %error, "an nsqlookupd does not say which channels a new topic has");
             Vec::new()
         }
     }

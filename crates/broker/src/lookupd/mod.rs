@@ -50,7 +50,8 @@ impl Peers {
         });
         for address in addresses {
             peers.entry(address.clone()).or_insert_with(|| {
-                let peer = Rc::new(Peer::new(address.clone(), Rc::clone(advertised)));
+                let peer =
+                    Rc::new(Peer::new(address.clone(), Rc::clone(advertised), broker.outbound.clone()));
                 let task = spawn_local(Rc::clone(&peer).run(broker.queue.clone())).abort_handle();
                 (peer, task)
             });

@@ -12,6 +12,7 @@ use super::backoff::{Backoff, dice};
 use super::connection::{Connection, PeerError};
 use super::registrations::{self, Registrations};
 use crate::advertised::Advertised;
+use crate::outbound::Outbound;
 use crate::queue::Queue;
 
 /// nsqlookupd forgets who is silent for five minutes; nsqd speaks this often.
@@ -21,6 +22,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(15);
 pub(super) struct Peer {
     address: String,
     advertised: Rc<Advertised>,
+    outbound: Outbound,
     /// Where its HTTP API is, as it last said. Kept while it is away: the other port may answer.
     http: RefCell<Option<String>>,
     changed: Notify,
@@ -29,14 +31,20 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(address: String, advertised: Rc<Advertised>) -> Self {
+    pub(super) fn new(address: String, advertised: Rc<Advertised>, outbound: Outbound) -> Self {
         Self {
             address,
             advertised,
+            outbound,
             http: RefCell::default(),
             changed: Notify::new(),
             tried: watch::Sender::new(false),
         }
+    }
+
+    /// Its TCP address, as it was given.
+    pub(super) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Topics or channels have changed.
@@ -64,7 +72,8 @@ impl Peer {
     }
 
     async fn session(&self, queue: &Queue, backoff: &mut Backoff) -> Result<Infallible, PeerError> {
-        let (mut connection, info) = Connection::open(&self.address, &self.advertised).await?;
+        let (mut connection, info) =
+            Connection::open(&self.address, &self.advertised, &self.outbound).await?;
         self.http.replace(info.http_address());
         self.tried.send_replace(true);
         tracing::info!(nsqlookupd = self.address, ?info, "registering");

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
-use super::{Outbound, connect};
+use super::Outbound;
 
 /// Asks servers before 1.0 for the answer without an envelope around it.
 const ACCEPT_VERSION: &str = "application/vnd.nsq; version=1.0";
@@ -48,21 +48,31 @@ pub(crate) enum GetError {
 impl Outbound {
     /// The body of a 200. A 403 that names an `https_port` is asked again there, as nsqd does.
     pub(crate) async fn get(&self, url: &str) -> Result<Bytes, GetError> {
+        timeout(self.request_timeout, self.ask(url)).await.unwrap_or(Err(GetError::Late))
+    }
+
+    /// As [`get`](Self::get), for a client that made us ask: it waits, within its time, while too many others do.
+    pub(crate) async fn get_for_client(&self, url: &str) -> Result<Bytes, GetError> {
         let asked = async {
-            let uri: Uri = url.parse().map_err(|_| GetError::Url(url.to_owned()))?;
-            match self.get_once(&uri).await? {
-                (200, body) => Ok(body),
-                (403, body) => {
-                    let elsewhere = https_instead(&uri, &body).ok_or(GetError::Status(403))?;
-                    match self.get_once(&elsewhere).await? {
-                        (200, body) => Ok(body),
-                        (status, _) => Err(GetError::Status(status)),
-                    }
-                }
-                (status, _) => Err(GetError::Status(status)),
-            }
+            let _place = self.clients_questions.acquire().await.expect("the semaphore is never closed");
+            self.ask(url).await
         };
         timeout(self.request_timeout, asked).await.unwrap_or(Err(GetError::Late))
+    }
+
+    async fn ask(&self, url: &str) -> Result<Bytes, GetError> {
+        let uri: Uri = url.parse().map_err(|_| GetError::Url(url.to_owned()))?;
+        match self.get_once(&uri).await? {
+            (200, body) => Ok(body),
+            (403, body) => {
+                let elsewhere = https_instead(&uri, &body).ok_or(GetError::Status(403))?;
+                match self.get_once(&elsewhere).await? {
+                    (200, body) => Ok(body),
+                    (status, _) => Err(GetError::Status(status)),
+                }
+            }
+            (status, _) => Err(GetError::Status(status)),
+        }
     }
 
     async fn get_once(&self, uri: &Uri) -> Result<(u16, Bytes), GetError> {
@@ -82,7 +92,7 @@ impl Outbound {
             .header(CONNECTION, "close")
             .body(Empty::new())
             .map_err(|_| bad())?;
-        let socket = connect(host, port, Instant::now() + self.connect_timeout).await?;
+        let socket = self.connect(host, port, Instant::now() + self.connect_timeout).await?;
         if !https {
             return exchange(socket, request).await;
         }

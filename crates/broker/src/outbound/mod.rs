@@ -4,17 +4,26 @@
 
 mod connect;
 mod get;
+mod resolve;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::settings::Settings;
 use crate::tls::{self, TlsError};
 
-pub(crate) use connect::connect;
 pub(crate) use get::GetError;
+use resolve::Resolver;
+
+/// Questions at once that clients have caused: each is a descriptor, and any client can send AUTH.
+const CLIENTS_QUESTIONS_MAX: usize = 32;
+
+/// Questions at once about the channels of new topics: one for each topic and nsqlookupd.
+const CLUSTERS_QUESTIONS_MAX: usize = 32;
 
 /// How questions are asked. Cloning shares it.
 #[derive(Clone)]
@@ -25,6 +34,9 @@ pub(crate) struct Outbound {
     request_timeout: Duration,
     /// `None` where nobody is ever asked: reading the system's roots takes its time.
     tls: Option<Arc<ClientConfig>>,
+    resolver: Resolver,
+    clients_questions: Rc<Semaphore>,
+    clusters_questions: Rc<Semaphore>,
 }
 
 impl Outbound {
@@ -39,6 +51,19 @@ impl Outbound {
             connect_timeout: settings.http_client_connect_timeout,
             request_timeout: settings.http_client_request_timeout,
             tls,
+            resolver: Resolver::new(),
+            clients_questions: Rc::new(Semaphore::new(CLIENTS_QUESTIONS_MAX)),
+            clusters_questions: Rc::new(Semaphore::new(CLUSTERS_QUESTIONS_MAX)),
         })
+    }
+
+    /// A place to ask an nsqlookupd from. Those of clients are others, so that no client can hold up a topic.
+    pub(crate) async fn place_for_cluster(&self) -> SemaphorePermit<'_> {
+        self.clusters_questions.acquire().await.expect("the semaphore is never closed")
+    }
+
+    /// To the end of the answer.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        self.request_timeout
     }
 }

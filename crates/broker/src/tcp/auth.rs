@@ -77,7 +77,7 @@ impl Auth {
                     false => format!("http://{server}/auth?{query}"),
                 };
                 // Neither the URL nor the answer goes into a log: both hold secrets.
-                match shared.outbound.get(&url).await {
+                match shared.outbound.get_for_client(&url).await {
                     Ok(answer) => match Grant::parse(&answer) {
                         Ok(grant) => return Some(grant),
                         Err(error) => {

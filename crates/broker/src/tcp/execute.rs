@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use wire::command::{Bodies, Parse, line, parse};
 use wire::frame::{CLOSE_WAIT, OK, write_response};
+use wire::name;
 use wire::{
     AuthResponse, ChannelName, Command, CommandError, CommandName, ErrorCode, IdentifyRequest, MessageId,
     TopicName,
@@ -81,7 +82,23 @@ impl Session {
                 }
             },
             Err(CommandError::RdyRange { count }) => Err(self.refuse(&self.rdy_out_of_range(count))),
-            Err(error) => Err(self.refuse(&Refusal::from(&error))),
+            Err(error) => {
+                self.create_topic_of_mpub(line);
+                Err(self.refuse(&Refusal::from(&error)))
+            }
+        }
+    }
+
+    /// nsqd creates an MPUB's topic before it looks at its body. So does a body that is no good, or does not come; nobody is promised it.
+    pub(super) fn create_topic_of_mpub(&self, line: &[u8]) {
+        let mut words = line.split(|byte| *byte == b' ');
+        let name = words.next().and_then(CommandName::from_word);
+        if name == Some(CommandName::Mpub)
+            && let Some(Ok(topic)) = words.next().map(name::check)
+            && let Ok(topic) = TopicName::new(topic)
+            && let Err(error) = self.shared.queue.create_topic(&topic)
+        {
+            tracing::debug!(%topic, %error, "the topic of an MPUB of no use is not created");
         }
     }
 

@@ -50,6 +50,9 @@ use refusal::Refusal;
 use session::{End, Session, Turn};
 use stream::{Carrier, Compression, Stream, Upgrades, upgrade_compression, upgrade_tls};
 
+/// How long a client may take for its handshake, and for what confirms its upgrades: nsqd's limit.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long the socket of a client that was refused is read on, so that its unread bytes do not reset what it was told.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -103,10 +106,13 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
         match poll_fn(|cx| session.poll_turn(&mut stream, cx)).await {
             Turn::End(end @ (End::Broken(_) | End::Stalled)) => return (end, None),
             Turn::End(end) => return (end, Some(stream)),
-            Turn::Upgrade(upgrades) => match upgrade(stream, &mut session, upgrades).await {
-                Ok(upgraded) => stream = upgraded,
-                Err(error) => return (End::Broken(error), None),
-            },
+            Turn::Upgrade(upgrades) => {
+                match timeout(HANDSHAKE_TIMEOUT, upgrade(stream, &mut session, upgrades)).await {
+                    Ok(Ok(upgraded)) => stream = upgraded,
+                    Ok(Err(error)) => return (End::Broken(error), None),
+                    Err(_) => return (End::Broken(io::ErrorKind::TimedOut.into()), None),
+                }
+            }
         }
     }
 }
@@ -145,4 +151,52 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: Stream<S>, unread
         tokio::io::copy(&mut stream.take(LINGER_BYTES_MAX), &mut tokio::io::sink()).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::duplex;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::queue::Queue;
+    use crate::settings::Settings;
+
+    const ASKED: &[u8] = br#"{"feature_negotiation":true,"snappy":true}"#;
+
+    /// A client that asks for compression, through a pipe of so many bytes, and the connection's task.
+    async fn asking(pipe_bytes: usize, shared: &Rc<BrokerShared>) -> (tokio::io::DuplexStream, impl Future) {
+        let (mut client, server) = duplex(pipe_bytes);
+        let served = tokio::task::spawn_local(serve(server, "client".to_owned(), Rc::clone(shared)));
+        let mut said = [MAGIC_V2.as_slice(), b"IDENTIFY\n"].concat();
+        said.extend((ASKED.len() as u32).to_be_bytes());
+        said.extend(ASKED);
+        client.write_all(&said).await.unwrap();
+        (client, served)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_take_what_confirms_its_upgrade_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            data_path: folder.path().to_owned(),
+            sync_inline: true,
+            disk_reserve_bytes: 0,
+            ..Settings::default()
+        };
+        let inside = async {
+            let (queue, _) = Queue::open(Arc::new(journal::Disk), &settings).unwrap();
+            let shared = BrokerShared::new(settings, queue).unwrap();
+            let (mut client, _served) = asking(4_096, &shared).await;
+            let answer_bytes = 4 + client.read_u32().await.unwrap() as usize;
+            // Room for the answer, and for nothing behind it.
+            let (_client, served) = asking(answer_bytes, &shared).await;
+            let begun = tokio::time::Instant::now();
+            timeout(Duration::from_secs(60), served).await.expect("it is still served");
+            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        };
+        LocalSet::new().run_until(inside).await;
+    }
 }

@@ -27,7 +27,7 @@ use super::replies::Replies;
 use super::stream::{Compression, Handshake, Stream, Upgrades};
 use crate::client::Client;
 use crate::queue::Subscription;
-use crate::settings::{ClientAuthPolicy, TlsRequired};
+use crate::settings::TlsRequired;
 use crate::shared::{BrokerShared, Clients, Entered};
 
 /// How often a turn goes round before it lets others have the thread.
@@ -191,7 +191,11 @@ impl Session {
                 Due::Silent if self.ending.is_some() => return Some(End::Silent),
                 // It waits for us.
                 Due::Silent if !self.replies.is_empty() || self.auth.is_asking() => self.clock.heard(),
-                Due::Silent => self.end_of_input(End::Silent),
+                Due::Silent => {
+                    // It has a while more to take what it is told.
+                    self.clock.heard();
+                    self.end_of_input(End::Silent);
+                }
             }
         }
         None
@@ -316,8 +320,13 @@ impl Session {
 
     /// No more commands will come.
     fn end_of_input(&mut self, end: End) {
-        let end = match cut_off(self.intake.rest()) {
-            Some(refusal) => self.refuse(&refusal),
+        let rest = self.intake.rest();
+        let end = match cut_off(rest) {
+            Some(refusal) => {
+                let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+                self.create_topic_of_mpub(line);
+                self.refuse(&refusal)
+            }
             None => end,
         };
         self.end(end);
@@ -336,10 +345,7 @@ impl Session {
     }
 
     pub(super) fn tls_required(&self) -> bool {
-        let tls = self.shared.settings.tls.as_ref();
-        tls.is_some_and(|tls| {
-            tls.required != TlsRequired::No || tls.client_auth_policy != ClientAuthPolicy::Off
-        })
+        self.shared.settings.tls.as_ref().is_some_and(|tls| tls.required != TlsRequired::No)
     }
 
     pub(super) fn upgraded_tls(&mut self, handshake: Handshake) {

@@ -4,20 +4,15 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use compress::Layer;
 use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::certificate::subject_name;
 use crate::client::ClientTls;
-
-/// How long a client may take for its handshake: nsqd's limit.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a session reads and writes.
 pub(super) type Stream<S> = Layer<Carrier<S>>;
@@ -54,7 +49,7 @@ pub(super) struct Handshake {
     pub(super) common_name: String,
 }
 
-/// Waits for the client's handshake. Whatever was read and not used yet is gone, as with nsqd: none of it may be taken for something
+/// Waits for the client's handshake, however long that takes. Whatever was read and not used yet is gone, as with nsqd: none of it may be taken for something
 /// that came encrypted.
 pub(super) async fn upgrade_tls<S: AsyncRead + AsyncWrite + Unpin>(
     stream: Stream<S>,
@@ -63,8 +58,7 @@ pub(super) async fn upgrade_tls<S: AsyncRead + AsyncWrite + Unpin>(
     let Ok(Carrier::Clear(socket)) = stream.into_plain() else {
         return Err(io::Error::other("only a plain connection can be upgraded"));
     };
-    let accepted = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(Arc::clone(config)).accept(socket)).await;
-    let tls = accepted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    let tls = TlsAcceptor::from(Arc::clone(config)).accept(socket).await?;
     let handshake = handshake(tls.get_ref().1);
     Ok((Layer::plain(Carrier::Tls(Box::new(tls))), handshake))
 }

@@ -99,3 +99,29 @@ fn read_answer_exactly(stream: &mut TcpStream) -> String {
     stream.read_exact(&mut body).expect("a body");
     String::from_utf8(body).expect("text")
 }
+
+/// A body in chunks does not say how long it is, so there must be room for the longest.
+#[test]
+fn bodies_that_trickle_do_not_hold_up_a_short_one() {
+    let broker = Served::start(settings());
+    let chunk = [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat();
+    let mut slow = Vec::new();
+    for _ in 0..14 {
+        let mut stream = TcpStream::connect(broker.http()).expect("it listens");
+        stream
+            .write_all(
+                b"POST /mpub?topic=t HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n",
+            )
+            .expect("it reads");
+        slow.push(stream);
+    }
+    let in_time = || {
+        let begun = Instant::now();
+        do_post(broker.http(), "/pub?topic=t", b"ten bytes.");
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    };
+    in_time();
+    // Now they have shown that they are long.
+    slow.iter_mut().for_each(|stream| stream.write_all(&chunk).expect("it reads"));
+    in_time();
+}

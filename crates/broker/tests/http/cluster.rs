@@ -204,3 +204,59 @@ fn one_that_hangs_is_told_everything_when_it_goes_on() {
     lookupd.wait_producers("meanwhile", 1);
     lookupd.wait_producers("before", 0);
 }
+
+/// Its default broadcast address is its host's name, so that is what the questions of many new topics go to at once.
+#[test]
+fn many_topics_made_at_once_get_their_channels_from_an_nsqlookupd_with_a_name() {
+    const TOPICS: usize = 40;
+    let lookupd = Nsqlookupd::start(&["--broadcast-address=localhost"]);
+    let flag = format!("--lookupd-tcp-address={}", lookupd.tcp_address());
+    let other = Nsqd::start(&[&flag]);
+    let topics: Vec<String> = (0..TOPICS).map(|number| format!("t{number}")).collect();
+    topics.iter().for_each(|topic| other.create_channel(topic, "b"));
+    until("the other node's topics", SOON, || listed(&lookupd, "/topics", "topics").len() == TOPICS);
+
+    let broker = Served::start(clustered(&[&lookupd]));
+    // The first dial is over: what follows is the questions alone.
+    do_post(broker.http(), "/topic/create?topic=first", b"");
+    lookupd.wait_producers("first", 1);
+    let mut client = NsqClient::connect(broker.tcp(), "client");
+    let publishes = topics.iter().map(|topic| format!("PUB {topic}\n\0\0\0\x01x"));
+    client.send(publishes.collect::<String>().as_bytes());
+    for topic in &topics {
+        until("the message in the channel", SOON, || depth(broker.http(), topic, "b") == Some(1));
+    }
+}
+
+/// Answers every command, and says when each PING came.
+#[test]
+fn it_pings_every_15_seconds() {
+    use std::io::{BufRead as _, Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addresses = vec![listener.local_addr().expect("it is bound").to_string()];
+    let _broker = Served::start(broker::Settings { lookupd_tcp_addresses: addresses, ..settings() });
+    let (mut peer, _) = listener.accept().expect("it dials");
+    peer.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
+    let mut reader = std::io::BufReader::new(peer.try_clone().expect("a second handle"));
+    let mut answer = |answer: &[u8]| {
+        let framed = [&(answer.len() as u32).to_be_bytes(), answer].concat();
+        peer.write_all(&framed).expect("it reads");
+    };
+    let mut line = String::new();
+    reader.read_line(&mut line).expect("IDENTIFY");
+    assert_eq!(line, "  V1IDENTIFY\n");
+    let mut len = [0; 4];
+    reader.read_exact(&mut len).expect("a length");
+    reader.read_exact(&mut vec![0; u32::from_be_bytes(len) as usize]).expect("a body");
+    answer(b"{}");
+    let mut pings = Vec::new();
+    while pings.len() < 2 {
+        line.clear();
+        reader.read_line(&mut line).expect("a PING in time");
+        assert_eq!(line, "PING\n", "there is nothing else to say");
+        pings.push(Instant::now());
+        answer(b"OK");
+    }
+    let apart = (pings[1] - pings[0]).as_millis();
+    assert!((14_500..17_000).contains(&apart), "{apart} ms");
+}

@@ -67,6 +67,20 @@ impl NsqClient {
         }
     }
 
+    /// The next error, heartbeats left aside.
+    pub(crate) fn error(&mut self) -> String {
+        loop {
+            match self.frame() {
+                (1, frame) => return String::from_utf8(frame).expect("text"),
+                (_, frame) => assert_eq!(frame, b"_heartbeat_"),
+            }
+        }
+    }
+
+    pub(crate) fn end_half(&mut self) {
+        self.0.shutdown(std::net::Shutdown::Write).expect("it is open");
+    }
+
     /// Whether the other side has closed, once what it sent is read.
     pub(crate) fn is_at_end(&mut self) -> bool {
         matches!(self.0.read(&mut [0]), Ok(0) | Err(_))

@@ -2,6 +2,7 @@
 
 use testkit::process::Nsqd;
 
+use crate::nsq::NsqClient;
 use crate::raw::{do_post, get};
 use crate::served::{Served, settings};
 
@@ -90,4 +91,59 @@ fn the_last_channel_goes_and_another_comes() {
         "/topic/create?topic=t",
         "/pub?topic=t",
     ]);
+}
+
+/// What was in flight is gone with the rest, and finishing it is an error.
+#[test]
+fn emptied_with_messages_in_flight() {
+    let nsqd = Nsqd::start(&[]);
+    let broker = Served::start(settings());
+    let seen =
+        [(nsqd.tcp_address(), nsqd.http_address()), (broker.tcp(), broker.http())].map(|(tcp, http)| {
+            let mut consumer = NsqClient::connect(tcp, "consumer");
+            consumer.subscribe("t", "c");
+            consumer.send(b"RDY 2\n");
+            (0..5).for_each(|_| do_post(http, "/pub?topic=t", b"m"));
+            let first = consumer.message();
+            let _second = consumer.message();
+            let counts = || {
+                let stats = get(http, "/stats?format=json&include_mem=false&topic=t&channel=c").body;
+                let stats: serde_json::Value = serde_json::from_str(&stats).expect("JSON");
+                let channel = &stats["topics"][0]["channels"][0];
+                ["depth", "in_flight_count", "deferred_count", "message_count"]
+                    .map(|name| channel[name].as_u64())
+            };
+            // nsqd's topic passes them on in its own time.
+            let begun = std::time::Instant::now();
+            while counts() != [3, 2, 0, 5].map(Some) {
+                assert!(begun.elapsed() < testkit::PATIENCE, "{:?}", counts());
+            }
+            do_post(http, "/channel/empty?topic=t&channel=c", b"");
+            let emptied = counts();
+            consumer.finish(&first);
+            let id = String::from_utf8(first.id.to_vec()).expect("hex digits");
+            let error = consumer.error().replace(&id, "ID");
+            // Its places are free again.
+            do_post(http, "/pub?topic=t", b"next");
+            (emptied, error, consumer.message().body)
+        });
+    assert_eq!(seen[1], seen[0]);
+    assert_eq!(seen[0].0, [0, 0, 0, 5].map(Some));
+}
+
+/// nsqd creates the topic before it looks at the body.
+#[test]
+fn an_mpub_of_no_use_makes_its_topic() {
+    let nsqd = Nsqd::start(&[]);
+    let broker = Served::start(settings());
+    for (name, body) in [("bad", &b"\0\0\0\0"[..]), ("count", b"\0\0\0\x05\0\0\0\0x"), ("cut", b"\0\0")] {
+        for (tcp, http) in [(nsqd.tcp_address(), nsqd.http_address()), (broker.tcp(), broker.http())] {
+            let mut producer = NsqClient::connect(tcp, "producer");
+            producer.send(&[format!("MPUB {name}\n").as_bytes(), body].concat());
+            producer.end_half();
+            assert!(producer.error().starts_with("E_BAD_"), "{name}");
+            let stats = get(http, "/stats?format=json&include_mem=false").body;
+            assert!(stats.contains(&format!(r#""topic_name":"{name}""#)), "{stats}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) struct Served {
     tcp: String,
     http: String,
-    https: Option<String>,
+    https: String,
     pub(crate) connector: Connector,
     orders: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
@@ -55,7 +55,7 @@ impl Served {
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             tokio::task::LocalSet::new().block_on(&runtime, async {
                 let broker = Broker::start(settings, Arc::new(journal::Disk)).await.expect("it starts");
-                let https = broker.https_address().map(ToString::to_string);
+                let https = broker.https_address().to_string();
                 let addresses = (broker.tcp_address().to_string(), broker.http_address().to_string(), https);
                 report.send((addresses, broker.connector())).expect("the test waits");
                 while let Some(order) = ordered.recv().await {
@@ -85,7 +85,7 @@ impl Served {
     }
 
     pub(crate) fn https(&self) -> SocketAddr {
-        self.https.as_ref().and_then(|address| address.parse().ok()).expect("it serves HTTPS")
+        self.https.parse().expect("it serves HTTPS")
     }
 
     pub(crate) fn connections(&self) -> ConnectionCounters {

@@ -79,3 +79,23 @@ fn pipes_lead_to_the_same_queue_from_another_thread() {
         assert_eq!(connector.connect().read(&mut [0]).await.expect("its end"), 0);
     });
 }
+
+/// The lanes of a process whose queue is asked by too many strangers go on.
+#[test]
+fn pipes_take_no_place_of_the_connections() {
+    let broker = Served::start(broker::Settings { connections_max: 1, ..settings() });
+    let _stranger = TcpStream::connect(broker.tcp()).expect("it listens");
+    let begun = Instant::now();
+    while broker.connections().open < 1 {
+        assert!(begun.elapsed() < testkit::PATIENCE);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut nsq = broker.connector.connect();
+        nsq.write_all(b"  V2PUB t\n\0\0\0\x01y").await.expect("it reads");
+        let mut frame = [0; 10];
+        nsq.read_exact(&mut frame).await.expect("a frame");
+        assert_eq!(&frame, b"\0\0\0\x06\0\0\0\0OK");
+    });
+    assert_eq!(broker.connections().open, 1);
+}

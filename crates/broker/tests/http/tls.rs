@@ -79,6 +79,56 @@ fn https_is_served_and_plain_http_refused_where_tls_is_required() {
     }
 }
 
+/// `--tls-required=true` closes nsqd's plain HTTP, which is how its start is seen elsewhere: this one is looked for on its TCP port.
+#[test]
+fn the_refusal_of_plain_http_is_nsqds_own() {
+    let authority = Authority::new();
+    let server = authority.server();
+    let [tcp, http, https] = [(); 3].map(|()| testkit::ports::Reserved::new());
+    let data = tempfile::tempdir().expect("a directory");
+    let mut nsqd = std::process::Command::new(testkit::process::nsq_program("nsqd"))
+        .arg(format!("--tcp-address={}", tcp.address()))
+        .arg(format!("--http-address={}", http.address()))
+        .arg(format!("--https-address={}", https.address()))
+        .arg(format!("--data-path={}", data.path().display()))
+        .arg(format!("--tls-cert={}", server.certificate_file().display()))
+        .arg(format!("--tls-key={}", server.key_file().display()))
+        .arg("--tls-required=true")
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("nsqd starts");
+    let begun = std::time::Instant::now();
+    while TcpStream::connect(http.address()).is_err() && begun.elapsed() < testkit::PATIENCE {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let required = broker::Settings { tls: Some(tls(&authority, TlsRequired::Yes)), ..settings() };
+    let broker = Served::start(required);
+    let ports = [(broker.http(), broker.https()), (http.address(), https.address())];
+    let refused = |target: &str| {
+        ports.map(|(http, https)| {
+            let mut answer = get(http, target);
+            answer.body = answer.body.replace(&https.port().to_string(), "PORT");
+            // Its length goes with the port's digits.
+            answer.fields.retain(|field| !field.starts_with("Content-Length:"));
+            answer
+        })
+    };
+    let answers = ["/ping", "/nowhere", "/stats?format=json"].map(refused);
+    // Over TCP nothing goes without either.
+    let said = [broker.tcp(), tcp.address()].map(|address| {
+        let mut client = crate::nsq::NsqClient::connect(address, "client");
+        client.send(b"SUB t c\n");
+        client.error()
+    });
+    nsqd.kill().expect("it runs");
+    nsqd.wait().expect("it ends");
+    for [ours, theirs] in answers {
+        assert_eq!(ours, theirs);
+        assert_eq!((ours.code(), &*ours.body), (403, r#"{"message": "TLS_REQUIRED", "https_port": PORT}"#));
+    }
+    assert_eq!(said[0], said[1]);
+}
+
 #[test]
 fn clients_certificates_are_demanded() {
     let (authority, other) = (Authority::new(), Authority::new());

@@ -5,8 +5,8 @@ use testkit::auth::AuthServer;
 use testkit::endpoint::{Answer, Endpoint};
 use wire::Command;
 
-use crate::script::{Act, Both, alone, commands, mpub, publish, say};
-use crate::served::settings;
+use crate::script::{Act, Both, alone, commands, converse, mpub, publish, say};
+use crate::served::{Served, settings};
 
 fn with_server(address: &str) -> Both {
     let flag = format!("--auth-http-address={address}");
@@ -121,4 +121,17 @@ fn an_auth_server_that_is_gone_grants_nothing() {
     // Nobody listens on port 1.
     let both = with_server("127.0.0.1:1");
     both.agree("gone", &alone([auth(b"x"), Act::End]));
+}
+
+/// Each is asked over a connection of its own, and a name is not looked up for each.
+#[test]
+fn many_clients_that_come_at_once_are_all_granted() {
+    let server = AuthServer::start(&["s"]);
+    let address = format!("localhost:{}", server.endpoint().address().port());
+    let broker = Served::start(Settings { auth_http_addresses: vec![address], ..settings() });
+    const CLIENTS: usize = 40;
+    let first = (0..CLIENTS).map(|who| (who, auth(b"s")));
+    let then = (0..CLIENTS).map(|who| (who, Act::Hear(1)));
+    let transcript = converse(broker.tcp(), &first.chain(then).collect::<Vec<_>>());
+    assert_eq!(transcript.matches("permission_count").count(), CLIENTS, "{transcript}");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use broker::Settings;
 use wire::{Command, Frame};
 
-use crate::script::{Act, alone, converse, say};
+use crate::script::{Act, Both, alone, converse, mpub, publish, say};
 use crate::served::{Served, settings};
 
 fn pipelined(count: usize, body: &[u8]) -> Vec<u8> {
@@ -117,6 +117,24 @@ fn a_client_that_says_nothing_for_two_heartbeats_is_closed() {
     assert!((1_900..3_500).contains(&lasted.as_millis()), "{lasted:?}");
 }
 
+/// What it began to say is answered, as by nsqd. Whether a last heartbeat comes before that is a race there.
+#[test]
+fn a_client_that_falls_silent_within_a_command_is_told_what_is_missing() {
+    let both = Both::plain();
+    let mut bytes = Vec::new();
+    Command::Identify { body: br#"{"heartbeat_interval":1000}"# }.write(&mut bytes);
+    for cut in [&b"PUB t\n\0\0\0\x05ab"[..], b"PUB t\n\0", b"MPUB t\n\0\0\0\x09\0\0\0\x01"] {
+        let steps = alone([say([&bytes, cut].concat()), Act::End]);
+        let told = |address| {
+            let transcript = converse(address, &steps);
+            transcript.lines().filter(|line| !line.contains("_heartbeat_")).map(str::to_owned).collect()
+        };
+        let (ours, theirs): (Vec<_>, Vec<_>) = (told(both.broker.tcp()), told(both.nsqd.tcp_address()));
+        assert_eq!(ours, theirs);
+        assert!(ours[1].starts_with("0 error E_BAD_"), "{ours:?}");
+    }
+}
+
 /// A client that takes nothing: its messages must not be held for ever.
 #[test]
 fn a_client_that_does_not_read_is_closed_after_a_heartbeat() {
@@ -165,4 +183,39 @@ fn a_sampled_client_gets_about_as_many_as_it_asked_for() {
         messages += read / 35;
     }
     assert!((400..600).contains(&messages), "{messages} of 2,000 at 25 %");
+}
+
+/// Every bound, and every command that publishes: refused whole, told under the command's own code, and the connection closes.
+#[test]
+fn beyond_a_bound_every_publish_is_refused_under_its_own_code() {
+    let bounded = |set: fn(&mut Settings)| {
+        let mut bounded = settings();
+        set(&mut bounded);
+        bounded
+    };
+    for (set, what) in [
+        (bounded(|set| set.messages_max = 2), "2 messages"),
+        (bounded(|set| set.topic_messages_max = 2), "2 messages of the topic"),
+        (bounded(|set| set.bytes_max = 20), "20 bytes"),
+        (bounded(|set| set.topic_bytes_max = 20), "20 bytes of the topic"),
+    ] {
+        let of_topic = what.ends_with("of the topic");
+        let broker = Served::start(set);
+        let ten = "0123456789";
+        let beyond = |act: Act, code: &str, command: &str| {
+            let told = format!("0 error {code} {command} failed the queue is full: {what}\n0 end\n");
+            assert_eq!(converse(broker.tcp(), &alone([act, Act::End])), told);
+        };
+        beyond(mpub("t", &[ten, ten, ten]), "E_MPUB_FAILED", "MPUB");
+        let fits = converse(broker.tcp(), &alone([mpub("t", &[ten, ten]), Act::Hear(1)]));
+        assert_eq!(fits, "0 response OK\n", "nothing of the refused one was kept");
+        beyond(publish("t", ten), "E_PUB_FAILED", "PUB");
+        beyond(say(format!("DPUB t 5\n\0\0\0\x0a{ten}")), "E_DPUB_FAILED", "DPUB");
+        if of_topic {
+            let other = converse(broker.tcp(), &alone([publish("other", ten), Act::Hear(1)]));
+            assert_eq!(other, "0 response OK\n");
+        } else {
+            beyond(publish("other", ten), "E_PUB_FAILED", "PUB");
+        }
+    }
 }

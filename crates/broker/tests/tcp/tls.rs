@@ -11,7 +11,7 @@ use testkit::certs::{Authority, Leaf, LeafOptions};
 use tokio_rustls::TlsConnector;
 use wire::IdentifyRequest;
 
-use crate::script::{Act, Both, alone, identify, mpub, say};
+use crate::script::{Act, Both, alone, converse, identify, mpub, say};
 use crate::served::settings;
 
 fn connector(authority: &Authority, client: Option<&Leaf>) -> TlsConnector {
@@ -34,6 +34,13 @@ fn connector_of(
     };
     // One's ticket is nothing to the other.
     config.resumption = Resumption::disabled();
+    TlsConnector::from(Arc::new(config))
+}
+
+/// One that keeps the tickets it is given, and shows them to whoever answers under the same name.
+fn remembering(authority: &Authority) -> TlsConnector {
+    let mut config = connector(authority, None).config().as_ref().clone();
+    config.resumption = Resumption::in_memory_sessions(8);
     TlsConnector::from(Arc::new(config))
 }
 
@@ -93,6 +100,20 @@ fn a_client_that_asks_goes_on_in_tls() {
     // Asked for without negotiation, nothing happens.
     let mute = IdentifyRequest { feature_negotiation: None, ..asking() };
     both.agree("mute", &alone([identify(&mute), Act::Hear(1), say("SUB t c\n"), Act::Hear(1)]));
+}
+
+/// The broker stands where an nsqd stood: clients still hold its tickets.
+#[test]
+fn a_client_with_a_ticket_of_nsqd_is_let_in() {
+    let authority = Authority::new();
+    let both = both(&authority, &[], |_| {});
+    let connector = remembering(&authority);
+    // The second time each is shown the other's tickets too.
+    for name in ["first", "second"] {
+        let theirs = converse(both.nsqd.tcp_address(), &through(&connector, &asking(), None));
+        let ours = converse(both.broker.tcp(), &through(&connector, &asking(), None));
+        assert_eq!(ours, theirs, "{name}");
+    }
 }
 
 #[test]

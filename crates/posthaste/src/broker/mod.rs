@@ -15,6 +15,7 @@ mod help;
 mod resolve;
 mod words;
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,7 +25,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::config::{Mistakes, Place, refuse_nsqds};
-use crate::embedded::{Before, Embedded};
+use crate::embedded::{Before, Embedded, Looker, Seen};
 use crate::figures::{bytes, count, counted};
 use crate::screen::Screen;
 use crate::signals::Signals;
@@ -90,37 +91,44 @@ pub(crate) fn run(planned: Planned) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start a runtime")?;
     let before = if import_nsqd { Before::Import } else { Before::Nothing };
-    let ended = start(settings, before).and_then(|queue| runtime.block_on(serve(queue, &screen)));
+    let ended = runtime.block_on(async {
+        // Before anything is done, so that every signal is answered alike.
+        let mut signals = Signals::listen().context("cannot listen for signals")?;
+        match start(settings, before, &mut signals).await? {
+            Some(queue) => serve(queue, signals, &screen).await,
+            None => Ok(ExitCode::SUCCESS),
+        }
+    });
     screen.close(&closing);
     ended
 }
 
-fn start(settings: broker::Settings, before: Before) -> anyhow::Result<Embedded> {
+/// Starts it; `None` when a signal came before it served.
+async fn start(
+    settings: broker::Settings,
+    before: Before,
+    signals: &mut Signals,
+) -> anyhow::Result<Option<Embedded>> {
     let began = Instant::now();
-    let queue = Embedded::start(settings, before)?;
+    let Some(queue) = Embedded::start_unless(settings, before, signals).await? else { return Ok(None) };
     match &queue.served().imported {
         Some(imported) => info!("{imported}"),
         None if before == Before::Import => info!("there is nothing of nsqd to take over"),
         None => {}
     }
     info!("{}, {} ms after its start", queue.served(), began.elapsed().as_millis());
-    Ok(queue)
+    Ok(Some(queue))
 }
 
-async fn serve(mut queue: Embedded, screen: &Screen) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::listen().context("cannot listen for signals")?;
-    let mut ticks = interval(live::INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            signal = signals.next() => {
-                info!("{signal}: publishes are refused from now on, and what was published is synced; once more stops at once");
-                break;
-            }
-            ended = queue.ended() => return ended.map(|()| ExitCode::FAILURE),
-            _ = ticks.tick(), if screen.is_terminal() => show(&queue, screen).await,
+async fn serve(mut queue: Embedded, mut signals: Signals, screen: &Screen) -> anyhow::Result<ExitCode> {
+    let looker = queue.looker();
+    tokio::select! {
+        biased;
+        signal = signals.next() => {
+            info!("{signal}: publishes are refused from now on, and what was published is synced; once more stops at once");
         }
+        ended = queue.ended() => return ended.map(|()| ExitCode::FAILURE),
+        never = show(&looker, screen), if screen.is_terminal() => match never {},
     }
     tokio::select! {
         biased;
@@ -132,10 +140,31 @@ async fn serve(mut queue: Embedded, screen: &Screen) -> anyhow::Result<ExitCode>
     }
 }
 
-async fn show(queue: &Embedded, screen: &Screen) {
-    if let Some(counters) = queue.look().await {
-        let held = counted(counters.messages, "message");
-        let syncs = count(counters.commits);
-        screen.live(format!("{held} held | {} | {syncs} group commits", bytes(counters.bytes)));
+/// Shows what it holds, for as long as it is let: a queue that does not answer holds up nothing but this.
+async fn show(looker: &Looker, screen: &Screen) -> Infallible {
+    let mut ticks = interval(live::INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Some(seen) = looker.look().await {
+            screen.live(line(&seen));
+        }
     }
+}
+
+fn line(seen: &Seen) -> String {
+    let Seen { queue, connections } = seen;
+    let mut line = format!(
+        "{} held | {} | {} group commits | {}",
+        counted(queue.messages, "message"),
+        bytes(queue.bytes),
+        count(queue.commits),
+        counted(connections.open as u64, "connection"),
+    );
+    for (number, what) in [(connections.refused, "refused"), (connections.accept_failures, "not accepted")] {
+        if number > 0 {
+            line += &format!(" | {} {what}", count(number));
+        }
+    }
+    line
 }

@@ -11,7 +11,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use broker::settings::{ClientAuthPolicy, Listen, TlsRequired, TlsSettings};
+use broker::settings::{Listen, TlsRequired, TlsSettings};
 
 use super::draft::{Draft, TlsDraft};
 use super::given::Given;
@@ -76,17 +76,9 @@ pub(super) fn resolve(
 /// As nsqd checks it: both files or none, and none of the rest without them.
 fn resolve_tls(tls: TlsDraft, place: impl Fn(&str) -> Place, mistakes: &mut Mistakes) -> Option<TlsSettings> {
     let TlsDraft { cert, key, client_auth_policy, root_ca_file, required, min_version } = tls;
-    let required = match (required, client_auth_policy) {
-        (TlsRequired::No, ClientAuthPolicy::Require | ClientAuthPolicy::RequireVerify) => TlsRequired::Yes,
-        (required, _) => required,
-    };
+    let required = required.under(client_auth_policy);
     match (cert, key) {
         (Some(cert), Some(key)) => {
-            if client_auth_policy == ClientAuthPolicy::RequireVerify && root_ca_file.is_none() {
-                let reason = "says whom to verify against nowhere";
-                let way_out = "give --tls-root-ca-file with the authorities of your clients";
-                mistakes.push(&place("--tls-client-auth-policy"), "require-verify", reason, way_out);
-            }
             return Some(TlsSettings { cert, key, client_auth_policy, root_ca_file, required, min_version });
         }
         (None, None) if required == TlsRequired::No => {}
@@ -171,6 +163,7 @@ mod tests {
         assert_eq!(addresses("-lookupd-tcp-address a:4160"), nsqds);
         assert_eq!(addresses("-tcp-address=127.0.0.1:5150"), ["127.0.0.1:5150", nsqds[1], nsqds[2]]);
         assert_eq!(addresses("-http-address /tmp/h.sock")[1], "/tmp/h.sock");
+        assert_eq!(addresses("-https-address= --http-address="), [nsqds[0], "", ""]);
     }
 
     #[test]
@@ -200,6 +193,9 @@ mod tests {
     fn tls_needs_both_files_and_a_policy_requires_it() {
         let tls = right("--tls-cert=c --tls-key=k --tls-client-auth-policy=require").settings.tls;
         assert_eq!(tls.map(|tls| tls.required), Some(TlsRequired::Yes));
+        // As nsqd: whom the system trusts may vouch for clients.
+        let tls = right("--tls-cert=c --tls-key=k --tls-client-auth-policy=require-verify").settings.tls;
+        assert_eq!(tls.map(|tls| tls.required), Some(TlsRequired::Yes));
         let tls = right("-tls-cert=c -tls-key=k -tls-required=tcp-https").settings.tls;
         assert_eq!(tls.map(|tls| tls.required), Some(TlsRequired::TcpHttps));
         for wrong in [
@@ -207,7 +203,7 @@ mod tests {
             "--tls-key=k",
             "--tls-required",
             "--tls-client-auth-policy=require",
-            "--tls-cert=c --tls-key=k --tls-client-auth-policy=require-verify",
+            "--tls-client-auth-policy=require-verify --tls-root-ca-file=r",
         ] {
             assert_eq!(planned(wrong).1.len(), 1, "{wrong}");
         }

@@ -26,6 +26,7 @@ use rustls::{HandshakeKind, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use crate::usage::thread_cpu;
@@ -33,6 +34,8 @@ use crate::usage::thread_cpu;
 /// The largest body: nothing larger is sent.
 const BODY_BYTES_MAX: usize = 2 << 20;
 const LISTEN_BACKLOG: usize = 8;
+/// After an accept that failed: to ask at once again would only burn CPU.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// What has arrived so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -142,10 +145,11 @@ async fn serve(
                 // Who asked may have gone.
                 let _gone = answer.send(counts).is_err();
             }
-            // A connection that broke before it was taken is nobody's.
-            Ok((socket, _)) = listener.accept() => {
-                spawn_local(connection(socket, acceptor.clone(), Rc::clone(&books)));
-            }
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) => drop(spawn_local(connection(socket, acceptor.clone(), Rc::clone(&books)))),
+                // A connection that broke before it was taken is nobody's; descriptors come back when one ends.
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            },
         }
     }
 }

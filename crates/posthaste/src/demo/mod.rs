@@ -21,7 +21,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use tracing::level_filters::LevelFilter;
 
 use crate::log::{self, LogFormat, LogSettings};
@@ -79,15 +79,23 @@ fn play(events: &[bytes::Bytes], screen: &Screen) -> anyhow::Result<Report> {
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .context("cannot start a runtime")?;
-    let stage = Stage::set(screen)?;
+    // Before anything is set up, so that no signal leaves any of it behind.
+    let mut signals = runtime.block_on(async { Signals::listen() }).context("cannot listen for signals")?;
+    let stage = Stage::set(screen, &runtime)?;
     runtime.block_on(async {
-        let mut signals = Signals::listen().context("cannot listen for signals")?;
-        tokio::select! {
+        let played = tokio::select! {
             biased;
-            // What was set up goes with its folder; nothing of it was anyone's.
-            signal = signals.next() => bail!("stopped by {signal}"),
+            signal = signals.next() => Err(anyhow!("stopped by {signal}")),
             report = stage.play(events) => report,
-        }
+        };
+        // Whatever came of it: nothing of what was set up was anyone's.
+        let struck = tokio::select! {
+            biased;
+            signal = signals.next() => Err(anyhow!("{signal} while the demo was put away")),
+            struck = stage.strike() => struck,
+        };
+        let report = played?;
+        struck.map(|()| report)
     })
 }
 

@@ -14,6 +14,7 @@ use pipeline::RouteSnapshot;
 use pipeline::client::{ConnectionSettings, Producer, ProducerSettings, TopicName};
 use pipeline::delivery::{Cause, Endpoint as Delivery, EndpointSettings, Local, Request, Roots, Shared};
 use tempfile::TempDir;
+use tokio::runtime::LocalRuntime;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
@@ -52,8 +53,8 @@ pub(super) struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    /// Sets it up. Blocks until the queue serves, so it must not be called from within a runtime.
-    pub(super) fn set(screen: &'a Screen) -> anyhow::Result<Stage<'a>> {
+    /// Sets it up. Must not be called from within a runtime: the flags that a user would type are checked in one of their own.
+    pub(super) fn set(screen: &'a Screen, runtime: &LocalRuntime) -> anyhow::Result<Stage<'a>> {
         let folder = tempfile::Builder::new().prefix("posthaste-demo-").tempdir();
         let folder = folder.context("no temporary folder for the queue")?;
         let authority = Authority::new()?;
@@ -62,23 +63,29 @@ impl<'a> Stage<'a> {
         let endpoint = Endpoint::start(authority.server()?)?;
         let mut settings = settings(folder.path(), &ca_file, endpoint.address().port())?;
         let broker = settings.broker.take().context("the demo's route takes its messages from the queue")?;
-        let queue = Embedded::start(broker, Before::Nothing).context("the embedded queue cannot start")?;
+        let queue = runtime.block_on(Embedded::start(broker, Before::Nothing));
+        let queue = queue.context("the embedded queue cannot start")?;
         queue.served().attach(&mut settings.pipeline);
         Ok(Stage { authority, endpoint, queue, settings, folder, screen })
     }
 
     /// Plays it to its end.
-    pub(super) async fn play(self, events: &[Bytes]) -> anyhow::Result<Report> {
+    pub(super) async fn play(&self, events: &[Bytes]) -> anyhow::Result<Report> {
         let stranger_refused = self.meet_a_stranger().await?;
         let published = self.publish(events).await?;
         let (delivered, snapshot) = self.deliver(events.len() as u64).await?;
         let naive_events = &events[..events.len().min(NAIVE_EVENTS)];
         let naive = self.send_naively(naive_events).await?;
         let permits = self.settings.pipeline.routes[0].concurrency;
-        self.queue.stop().await?;
+        Ok(Report::new(stranger_refused, published, delivered, &snapshot, naive, permits))
+    }
+
+    /// Puts everything away.
+    pub(super) async fn strike(self) -> anyhow::Result<()> {
+        let stopped = self.queue.stop().await;
         // Only now: the queue was in there.
         self.folder.close().context("the demo's folder cannot be removed")?;
-        Ok(Report::new(stranger_refused, published, delivered, &snapshot, naive, permits))
+        stopped
     }
 
     /// A sender with the route's own settings, but for the authority that it trusts, must not deliver anything.

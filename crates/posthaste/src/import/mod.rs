@@ -3,12 +3,13 @@
 //! nsqd keeps a queue of files for each topic (what no channel was given yet) and for each channel. A message that waits
 //! in three channels lies there three times, under one id, and is published here once for each of its channels.
 //!
-//! Order: everything is taken over and synced, and only then are nsqd's files moved aside, into a folder of their own
-//! within the directory. A crash in between takes them over a second time: duplicates, never a loss. Nothing of them is
-//! deleted.
+//! Order: everything is counted first, and refused whole if it does not fit; it is taken over and synced, and only then
+//! are nsqd's files moved aside, into a folder of their own within the directory. A crash in between takes them over a
+//! second time: duplicates, never a loss. Nothing of them is deleted.
 
 mod diskqueue;
 mod metadata;
+mod survey;
 mod take_over;
 
 use std::fs::{self, File};
@@ -20,6 +21,7 @@ use anyhow::Context;
 use broker::{FileSystem, Queue};
 use rustix::fs::FlockOperation;
 
+use survey::Survey;
 pub(crate) use take_over::Imported;
 
 /// Where nsqd's files are put when they have been taken over.
@@ -42,9 +44,14 @@ pub(crate) async fn run(
     let _held = lock(folder)?;
     // Their channels are in nsqd's list: nobody has to be asked for more before the first fan-out.
     let settings = broker::Settings { hold_new_topics: false, ..settings.clone() };
-    let (queue, _) = Queue::open(disk, &settings)?;
+    let topics = take_over::topics(folder, &files)?;
+    let survey = Survey::of(folder, &topics)?;
+    let (queue, _) = Queue::open(Arc::clone(&disk), &settings)?;
     let driver = tokio::task::spawn_local(queue.clone().run());
-    let imported = take_over::take_over(&queue, folder, &files).await;
+    let imported = match survey.check(&settings, &queue.counters(), &*disk) {
+        Ok(()) => take_over::take_over(&queue, folder, &topics).await,
+        Err(misfit) => Err(misfit),
+    };
     let closed = queue.close().await;
     driver.await.context("the queue's driver panicked")?;
     let imported = imported?;

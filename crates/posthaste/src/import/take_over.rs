@@ -48,25 +48,29 @@ impl fmt::Display for Imported {
 
 /// A topic as nsqd's list and its files have it.
 #[derive(Debug, Default)]
-struct Topic {
+pub(super) struct Topic {
     paused: bool,
     /// By name, and whether it is paused.
-    channels: BTreeMap<ChannelName, bool>,
+    pub(super) channels: BTreeMap<ChannelName, bool>,
 }
 
-/// Takes over everything in `folder`.
-pub(super) async fn take_over(queue: &Queue, folder: &Path, files: &[String]) -> anyhow::Result<Imported> {
+/// Takes over everything that these topics have in `folder`.
+pub(super) async fn take_over(
+    queue: &Queue,
+    folder: &Path,
+    topics: &BTreeMap<TopicName, Topic>,
+) -> anyhow::Result<Imported> {
     let mut imported = Imported::default();
-    for (name, topic) in topics(folder, files)? {
+    for (name, topic) in topics {
         imported.topics += 1;
         imported.channels += topic.channels.len() as u64;
-        one(queue, folder, &name, &topic, &mut imported).await.with_context(|| format!("topic {name}"))?;
+        one(queue, folder, name, topic, &mut imported).await.with_context(|| format!("topic {name}"))?;
     }
     Ok(imported)
 }
 
 /// Those of the list and those that have files: nsqd would forget the latter, we take what is there.
-fn topics(folder: &Path, files: &[String]) -> anyhow::Result<BTreeMap<TopicName, Topic>> {
+pub(super) fn topics(folder: &Path, files: &[String]) -> anyhow::Result<BTreeMap<TopicName, Topic>> {
     let mut topics: BTreeMap<TopicName, Topic> = BTreeMap::new();
     let list = metadata::read(folder).with_context(|| format!("{} cannot be read", metadata::FILE))?;
     for listed in list.topics {
@@ -117,7 +121,7 @@ async fn one(
     copy(queue, name, None, &mut files, imported).await
 }
 
-fn open(folder: &Path, queue: &str) -> anyhow::Result<DiskQueue> {
+pub(super) fn open(folder: &Path, queue: &str) -> anyhow::Result<DiskQueue> {
     DiskQueue::open(folder, queue).with_context(|| format!("the files of {queue} cannot be read"))
 }
 
