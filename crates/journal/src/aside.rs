@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::file_system::{File, FileSystem, read_up_to, write_all};
+use crate::file_system::{File, FileSystem, read_past_errors, write_all};
 
 /// Copies in one directory; what comes on top is counted and not copied.
 const COPIES_MAX: usize = 64;
@@ -27,7 +27,7 @@ impl Aside {
         &mut self,
         fs: &dyn FileSystem,
         file: &dyn File,
-        (mut from, to): (u64, u64),
+        range: (u64, u64),
         name: String,
     ) -> io::Result<Option<String>> {
         if self.copies >= COPIES_MAX {
@@ -35,18 +35,25 @@ impl Aside {
         }
         let path = self.dir.join(&name);
         let copy = fs.create(&path)?;
-        self.copies += 1;
-        let mut at = 0;
-        while from < to {
-            let mut piece = vec![0; PIECE_BYTES.min(usize::try_from(to - from).unwrap_or(PIECE_BYTES))];
-            // What the disk cannot read is not in the copy; the rest is.
-            let have = read_up_to(file, &mut piece, from).unwrap_or(0);
-            write_all(&*copy, &piece[..have], at)?;
-            from += piece.len() as u64;
-            at += piece.len() as u64;
+        let done = copy_range(file, &*copy, range).and_then(|()| fs.sync_dir(&self.dir));
+        if let Err(error) = done {
+            // Half a copy helps nobody, and would keep space where there is none.
+            fs.remove(&path).ok();
+            return Err(error);
         }
-        copy.sync()?;
-        fs.sync_dir(&self.dir)?;
+        self.copies += 1;
         Ok(Some(name))
     }
+}
+
+fn copy_range(from_file: &dyn File, copy: &dyn File, (from, to): (u64, u64)) -> io::Result<()> {
+    let mut at = from;
+    while at < to {
+        let mut piece = vec![0; PIECE_BYTES.min(usize::try_from(to - at).unwrap_or(PIECE_BYTES))];
+        // What the disk cannot read is zeros in the copy; the rest is there.
+        read_past_errors(from_file, &mut piece, at);
+        write_all(copy, &piece, at - from)?;
+        at += piece.len() as u64;
+    }
+    copy.sync()
 }

@@ -28,6 +28,20 @@ fn a_start_gives_back_the_newest_state_and_what_lies_behind_it() {
     assert_eq!(opened.journal.bytes_since_checkpoint(), 18);
 }
 
+/// A log may have more segments than a process may have files.
+#[test]
+fn a_start_opens_one_segment_at_a_time() {
+    let disk = Simulated::new(8);
+    let mut journal = open(&disk).journal;
+    let at = fill(&mut journal, 100);
+    commit(&mut journal);
+    drop(journal);
+    let disk = disk.kill();
+    let opened = open(&disk);
+    assert!(opened.recovery.segments > 100 && opened.records.len() == at.len());
+    assert!(disk.files_open_at_most() < 4, "{} files open at once", disk.files_open_at_most());
+}
+
 #[test]
 fn two_checkpoints_are_kept() {
     let disk = Simulated::new(2);
