@@ -1,9 +1,15 @@
-//! What a start could not read is copied aside, for people to look at, before it is cut or skipped.
+//! What could not be read is copied aside, for people to look at, before it is cut, skipped or given up.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::error::ReadError;
 use crate::file_system::{File, FileSystem, read_past_errors, write_all};
+use crate::journal::Journal;
+use crate::position::Position;
+use crate::walk::{Step, Walk};
 
 /// Copies in one directory; what comes on top is counted and not copied.
 const COPIES_MAX: usize = 64;
@@ -14,15 +20,17 @@ const PIECE_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Aside {
     dir: PathBuf,
-    copies: usize,
+    /// The copies that are there, by name.
+    copies: BTreeSet<String>,
 }
 
 impl Aside {
-    pub(crate) fn new(dir: &Path, copies: usize) -> Aside {
+    pub(crate) fn new(dir: &Path, copies: BTreeSet<String>) -> Aside {
         Aside { dir: dir.to_owned(), copies }
     }
 
-    /// Copies bytes `from..to` of `file` to a file `name`, durably. The name comes back; `None`: there are too many.
+    /// Copies bytes `from..to` of `file` to a file `name`, durably, in place of one of that name. The name comes back;
+    /// `None`: there are too many.
     pub(crate) fn copy(
         &mut self,
         fs: &dyn FileSystem,
@@ -30,7 +38,7 @@ impl Aside {
         range: (u64, u64),
         name: String,
     ) -> io::Result<Option<String>> {
-        if self.copies >= COPIES_MAX {
+        if self.copies.len() >= COPIES_MAX && !self.copies.contains(&name) {
             return Ok(None);
         }
         let path = self.dir.join(&name);
@@ -41,7 +49,7 @@ impl Aside {
             fs.remove(&path).ok();
             return Err(error);
         }
-        self.copies += 1;
+        self.copies.insert(name.clone());
         Ok(Some(name))
     }
 }
@@ -56,4 +64,30 @@ fn copy_range(from_file: &dyn File, copy: &dyn File, (from, to): (u64, u64)) -> 
         at += piece.len() as u64;
     }
     copy.sync()
+}
+
+impl Journal {
+    /// Copies aside what stands where [`Journal::read`] found no whole record, up to the next one. The name of the file
+    /// in the journal's directory, which may be there already; `None`: nothing is left of it, or there are copies enough.
+    ///
+    /// # Errors
+    /// Nothing of its segment can be read, or the copy could not be stored.
+    pub fn set_aside(&mut self, at: Position) -> Result<Option<String>, ReadError> {
+        let name = format!("{:08x}-{}.damaged", at.segment, at.offset);
+        if self.aside.copies.contains(&name) {
+            return Ok(Some(name));
+        }
+        let (file, salt) = self.open_segment(at.segment).map_err(|error| error.at(at))?;
+        let end = self.records_end(at.segment);
+        let to = match Walk::new(Arc::clone(&file), salt, at.offset, end).step() {
+            Step::Damaged { to, .. } | Step::End { rest_until: to, .. } => to,
+            Step::Record(..) => at.offset,
+        };
+        if to <= at.offset {
+            return Ok(None);
+        }
+        let range = (u64::from(at.offset), u64::from(to));
+        let copied = self.aside.copy(&*self.fs, &*file, range, name);
+        copied.map_err(|source| ReadError::Io { at, source })
+    }
 }

@@ -1,6 +1,6 @@
 //! What lies in the journal's directory, by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +18,8 @@ pub(crate) struct Contents {
     pub(crate) segments: BTreeMap<u32, u64>,
     /// Sequence number and bytes.
     pub(crate) checkpoints: BTreeMap<u32, u64>,
-    /// Copies of what earlier starts could not read.
-    pub(crate) set_aside: usize,
+    /// Names of copies of what could not be read.
+    pub(crate) set_aside: BTreeSet<String>,
     /// A checkpoint was being written when the program ended.
     pub(crate) unfinished: bool,
 }
@@ -31,7 +31,7 @@ impl Contents {
             match entry.name.rsplit_once('.') {
                 Some((number, SEGMENT)) => insert(&mut contents.segments, number, entry.bytes),
                 Some((number, CHECKPOINT)) => insert(&mut contents.checkpoints, number, entry.bytes),
-                Some((_, "damaged" | "torn")) => contents.set_aside += 1,
+                Some((_, "damaged" | "torn")) => drop(contents.set_aside.insert(entry.name)),
                 _ => contents.unfinished |= entry.name == UNFINISHED,
             }
         }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::active::{Active, Growth};
+use crate::aside::Aside;
 use crate::checkpoint::Kept;
 use crate::error::{AppendError, Lost, WriteError, is_full};
 use crate::file_system::{FileSystem, Lock};
@@ -89,6 +90,7 @@ pub struct Journal {
     /// Bytes appended since the start, those replayed at it included.
     pub(crate) appended_bytes: u64,
     pub(crate) files: RefCell<OpenFiles>,
+    pub(crate) aside: Aside,
     /// Held, never used.
     pub(crate) _lock: Box<dyn Lock>,
 }

@@ -34,7 +34,8 @@
 //! | `read` | single records by position |
 //! | `walk` | all records of a segment, past damage |
 //! | `checkpoint`, `retire` | checkpoints, and the segments that they free |
-//! | `replay`, `aside` | a start: the way back to the state, and what could not be read |
+//! | `replay` | a start: the way back to the state |
+//! | `aside` | copies of what could not be read |
 //!
 //! Rejected: an existing crate. An LSM or B-tree store pays for deletes and random order, which a queue has no use for
 //! (measured: 4 to 9 times the CPU per message, and 1.5 to 48 times the bytes written); the write-ahead logs found have

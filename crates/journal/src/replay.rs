@@ -86,7 +86,6 @@ pub struct Replay {
     state: Option<Bytes>,
     behind: VecDeque<Behind>,
     walk: Option<(u32, Walk)>,
-    aside: Aside,
     recovery: Recovery,
     /// The first failure to cut or sync what was read.
     failed: Option<OpenError>,
@@ -101,11 +100,12 @@ impl Journal {
         fs.create_dir_all(dir).map_err(OpenError::io("making the directory", dir))?;
         let lock = fs.lock(&dir.join(LOCK)).map_err(OpenError::io("locking", dir))?;
         let lock = lock.ok_or_else(|| OpenError::InUse { dir: dir.to_owned() })?;
-        let contents = Contents::of(&*fs, dir).map_err(OpenError::io("listing", dir))?;
+        let mut contents = Contents::of(&*fs, dir).map_err(OpenError::io("listing", dir))?;
         let space = fs.space(dir).map_err(OpenError::io("asking for the free space of", dir))?;
         let reserve = settings.reserve_bytes_on(space.total);
         let mut found = Found::of(&*fs, dir, &contents)?;
         found.set_damaged_aside(&*fs, dir)?;
+        contents.set_aside.extend(found.recovery.set_aside.iter().cloned());
         let covers = found.checkpoint.map_or(Position::START, |checkpoint| checkpoint.covers);
         let last = contents.segments.keys().next_back().copied().unwrap_or(0).max(covers.segment);
         let sequence = contents.checkpoints.keys().next_back().copied().unwrap_or(0);
@@ -136,17 +136,16 @@ impl Journal {
             },
             appended_bytes: 0,
             files: std::cell::RefCell::new(OpenFiles::default()),
+            aside: Aside::new(dir, contents.set_aside),
             _lock: lock,
             fs,
             dir: dir.to_owned(),
         };
-        let aside = Aside::new(dir, contents.set_aside + found.recovery.set_aside.len());
         Ok(Replay {
             journal,
             state: found.state,
             behind: found.behind,
             walk: None,
-            aside,
             recovery: found.recovery,
             failed: None,
         })
@@ -348,7 +347,8 @@ impl Replay {
         let Some((_, walk)) = &self.walk else { return false };
         let name = format!("{segment:08x}-{from}.{why}");
         let range = (u64::from(from), u64::from(to));
-        match self.aside.copy(&*self.journal.fs, &**walk.file(), range, name) {
+        let copied = self.journal.aside.copy(&*self.journal.fs, &**walk.file(), range, name);
+        match copied {
             Ok(Some(name)) => {
                 self.recovery.set_aside.push(name);
                 true

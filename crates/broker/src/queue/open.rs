@@ -43,6 +43,7 @@ pub(super) fn open(fs: Arc<dyn FileSystem>, settings: &Settings) -> Result<(Core
         messages: core.state.live,
         skipped: core.state.skipped,
     };
+    recovery.tell();
     Ok((core, recovery))
 }
 
