@@ -176,3 +176,40 @@ fn a_message_that_the_disk_does_not_give_comes_when_it_does_and_is_given_up_when
         });
     }
 }
+
+/// A log with these bytes as its checkpoint's state, if any, and as a record.
+fn log_of(state: Option<&[u8]>, record: &[u8]) -> Simulated {
+    let disk = Simulated::new(5);
+    let replay =
+        journal::Journal::open(Arc::new(disk.clone()), Path::new("/queue"), journal::Settings::default());
+    let (mut journal, _) = replay.and_then(journal::Replay::finish).expect("an empty one");
+    if let Some(state) = state {
+        let job = journal.begin_checkpoint(state.to_vec()).expect("none is under way");
+        journal.end_checkpoint(job.run()).expect("nothing waits for a sync");
+    }
+    journal.append(&[record], journal::Class::Ordinary).expect("there is space");
+    journal.write().expect("there is space");
+    disk.kill()
+}
+
+#[test]
+fn what_a_newer_program_wrote_is_refused_and_what_makes_no_sense_is_skipped() {
+    simulate(async {
+        let open = |disk: &Simulated| Open::try_new(Arc::new(disk.clone()), &settings());
+        for (state, record, said) in
+            [(None, &[200, 1, 2][..], "kind 200"), (Some(&[9, 1][..]), &[0], "checkpoint, of version 9")]
+        {
+            let disk = log_of(state, record);
+            let error = open(&disk).err().expect("it is newer").to_string();
+            assert!(error.contains(said) && error.contains("newer version"), "{error}");
+            let before = disk.read(&segment());
+            open(&disk.kill()).err().expect("it still is");
+            assert_eq!(disk.read(&segment()), before);
+        }
+        // Kind 5 with a name that is none, and kind 0.
+        for record in [&[5, 1, 0xff][..], &[0]] {
+            let opened = open(&log_of(None, record)).ok().expect("it is only damaged");
+            assert_eq!(opened.recovery.skipped, 1);
+        }
+    });
+}
