@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::file_system::FileSystem;
 
 pub(crate) const LOCK: &str = "journal.lock";
+const SPARE: &str = "journal.spare";
 const UNFINISHED: &str = "checkpoint.tmp";
 const SEGMENT: &str = "segment";
 const CHECKPOINT: &str = "checkpoint";
@@ -20,6 +21,8 @@ pub(crate) struct Contents {
     pub(crate) checkpoints: BTreeMap<u32, u64>,
     /// Names of copies of what could not be read.
     pub(crate) set_aside: BTreeSet<String>,
+    /// Bytes of the spare file.
+    pub(crate) spare: u64,
     /// A checkpoint was being written when the program ended.
     pub(crate) unfinished: bool,
 }
@@ -31,6 +34,7 @@ impl Contents {
             match entry.name.rsplit_once('.') {
                 Some((number, SEGMENT)) => insert(&mut contents.segments, number, entry.bytes),
                 Some((number, CHECKPOINT)) => insert(&mut contents.checkpoints, number, entry.bytes),
+                _ if entry.name == SPARE => contents.spare = entry.bytes,
                 Some((_, "damaged" | "torn")) => drop(contents.set_aside.insert(entry.name)),
                 _ => contents.unfinished |= entry.name == UNFINISHED,
             }
@@ -52,6 +56,10 @@ pub(crate) fn segment_path(dir: &Path, number: u32) -> PathBuf {
 
 pub(crate) fn checkpoint_path(dir: &Path, sequence: u32) -> PathBuf {
     dir.join(format!("{sequence:08x}.{CHECKPOINT}"))
+}
+
+pub(crate) fn spare_path(dir: &Path) -> PathBuf {
+    dir.join(SPARE)
 }
 
 pub(crate) fn unfinished_path(dir: &Path) -> PathBuf {

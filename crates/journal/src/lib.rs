@@ -34,6 +34,7 @@
 //! | `read` | single records by position |
 //! | `walk` | all records of a segment, past damage |
 //! | `checkpoint`, `retire` | checkpoints, and the segments that they free |
+//! | `room`, `spare` | who may have what is left of the disk, and space that is kept for checkpoints |
 //! | `replay` | a start: the way back to the state |
 //! | `aside` | copies of what could not be read |
 //!
@@ -58,6 +59,7 @@ mod room;
 mod settings;
 #[cfg(feature = "simulated")]
 pub mod simulated;
+mod spare;
 mod sync;
 mod tail;
 mod walk;

@@ -29,6 +29,7 @@ use crate::position::Position;
 use crate::read::OpenFiles;
 use crate::room::Room;
 use crate::settings::{BYTES_MAX, Settings};
+use crate::spare::Spare;
 use crate::sync::Progress;
 use crate::tail::Tail;
 use crate::walk::{Step, Walk, read_head};
@@ -109,12 +110,15 @@ impl Journal {
         let covers = found.checkpoint.map_or(Position::START, |checkpoint| checkpoint.covers);
         let last = contents.segments.keys().next_back().copied().unwrap_or(0).max(covers.segment);
         let sequence = contents.checkpoints.keys().next_back().copied().unwrap_or(0);
+        let spare = Spare::new(Arc::clone(&fs), dir, reserve, contents.spare);
+        spare.expect_checkpoints(found.state.as_ref().map_or(0, |state| state.len() as u64));
         let progress = Arc::new(Progress::default());
         progress.is_durable(covers);
         let journal = Journal {
             growth: Growth::new(settings.segment_bytes_on(space.total)),
             record_bytes_max: settings.record_bytes_max.min(BYTES_MAX),
             room: Room::new(Arc::clone(&fs), dir.to_owned(), space.total, space.free, reserve),
+            spare: Arc::new(spare),
             tail: Tail::new(settings.tail_bytes),
             active: None,
             sealed: found.sealed,
