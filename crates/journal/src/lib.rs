@@ -74,4 +74,3 @@ pub use replay::{Recovery, Replay};
 pub use room::Space;
 pub use settings::Settings;
 pub use sync::{SyncDone, SyncJob};
-pub use walk::Scan;

@@ -14,7 +14,7 @@ use crate::file_system::{File, read_up_to};
 use crate::format::{self, RECORD_HEAD_BYTES, Salt};
 use crate::journal::Journal;
 use crate::position::Position;
-use crate::walk::{Scan, Walk, read_head};
+use crate::walk::read_head;
 
 /// Sealed segments that are open at once.
 const OPEN_FILES_MAX: usize = 64;
@@ -67,18 +67,6 @@ impl Journal {
         let (file, salt) = self.open_segment(at.segment).map_err(|error| error.at(at))?;
         let body = read_record(&*file, salt, at.offset).map_err(|source| ReadError::Io { at, source })?;
         body.ok_or(ReadError::Damaged { at })
-    }
-
-    /// All whole records of a sealed segment.
-    ///
-    /// # Errors
-    /// There is no such segment, it is not sealed, or nothing in it can be read.
-    pub fn scan(&self, segment: u32) -> Result<Scan, ReadError> {
-        let at = Position { segment, offset: format::RECORDS_AT };
-        let bytes = self.sealed.get(&segment).ok_or(ReadError::Gone { at })?.bytes;
-        // What was sealed lately may still wait for the kernel only if it is active, and then it is not sealed.
-        let (file, salt) = self.open_segment(segment).map_err(|error| error.at(at))?;
-        Ok(Scan::new(segment, Walk::new(file, salt, format::RECORDS_AT, bytes)))
     }
 
     /// End of the records of a segment; 0 if there is none.

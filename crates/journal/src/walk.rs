@@ -11,7 +11,6 @@ use bytes::{Bytes, BytesMut};
 
 use crate::file_system::{File, read_past_errors, read_up_to};
 use crate::format::{self, BadHead, RECORD_HEAD_BYTES, Salt, SegmentHead};
-use crate::position::Position;
 
 /// Bytes read at once, unless a record is larger.
 const WINDOW_BYTES: usize = 256 * 1024;
@@ -130,36 +129,6 @@ impl Walk {
         self.window = window.freeze();
         self.window_at = at;
         self.window.clone()
-    }
-}
-
-/// The whole records of one sealed segment, in their order. A body is a slice of what was read with it, up to 256 KiB:
-/// copy what is kept.
-#[derive(Debug)]
-pub struct Scan {
-    segment: u32,
-    walk: Walk,
-}
-
-impl Scan {
-    pub(crate) fn new(segment: u32, walk: Walk) -> Scan {
-        Scan { segment, walk }
-    }
-}
-
-impl Iterator for Scan {
-    type Item = (Position, Bytes);
-
-    fn next(&mut self) -> Option<(Position, Bytes)> {
-        loop {
-            match self.walk.step() {
-                Step::Record(offset, body) => {
-                    return Some((Position { segment: self.segment, offset }, body));
-                }
-                Step::Damaged { .. } => {}
-                Step::End { .. } => return None,
-            }
-        }
     }
 }
 
