@@ -188,11 +188,11 @@ pub struct Settings {
 
     /// Messages of one topic that some channel has not finished; a publish beyond is refused.
     pub topic_messages_max: u64,
-    /// Bytes of their bodies.
+    /// Bytes of their records: bodies, and a few dozen bytes with each.
     pub topic_bytes_max: u64,
     /// Messages of all topics.
     pub messages_max: u64,
-    /// Bytes of their bodies.
+    /// Bytes of their records.
     pub bytes_max: u64,
     /// Topics; one more is refused.
     pub topics_max: u32,

@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::contents::{checkpoint_path, segment_path, unfinished_path};
-use crate::error::{CheckpointError, WriteError};
+use crate::error::{CheckpointError, WriteError, is_full};
 use crate::file_system::{FileSystem, write_all};
 use crate::format::{self, HEAD_BYTES, STATE_AT};
 use crate::journal::Journal;
 use crate::position::Position;
+use crate::spare::{Left, Spare};
 use crate::sync::Progress;
 
 /// A checkpoint on disk that is known to be whole.
@@ -54,6 +55,7 @@ pub struct CheckpointJob {
     old_segments: Vec<u32>,
     losses: u32,
     progress: Arc<Progress>,
+    spare: Arc<Spare>,
 }
 
 /// What became of a [`CheckpointJob`].
@@ -92,7 +94,7 @@ impl CheckpointJob {
     fn write(&self) -> Result<(), CheckpointError> {
         self.check_log()?;
         let unfinished = unfinished_path(&self.dir);
-        let written = self.write_aside(&unfinished).map_err(|error| failed(&error)).and_then(|()| {
+        let written = self.write_aside_or_spare(&unfinished).map_err(|error| failed(&error)).and_then(|()| {
             // Records may have been lost while it was written, and it knows of them.
             self.check_log()?;
             let path = checkpoint_path(&self.dir, self.this.sequence);
@@ -109,6 +111,18 @@ impl CheckpointJob {
         let (covers, durable) = (self.end, self.progress.durable());
         let is_whole = durable >= covers && self.progress.losses() == self.losses;
         if is_whole { Ok(()) } else { Err(CheckpointError::NotDurable { covers, durable }) }
+    }
+
+    /// A full disk has what is kept for this.
+    fn write_aside_or_spare(&self, path: &Path) -> io::Result<()> {
+        match self.write_aside(path) {
+            Err(error) if is_full(&error) => {
+                // The half that is there is written over.
+                let wanted = STATE_AT + self.state.len() as u64;
+                if self.spare.give(wanted, Left::AtLeast(0)) { self.write_aside(path) } else { Err(error) }
+            }
+            done => done,
+        }
     }
 
     fn write_aside(&self, path: &Path) -> io::Result<()> {
@@ -141,7 +155,15 @@ impl Journal {
         if self.kept.under_way {
             return Err(CheckpointError::UnderWay);
         }
-        self.write().map_err(|error: WriteError| CheckpointError::Write(error))?;
+        let written = match self.write_leaving(Left::Checkpoints) {
+            // A checkpoint that fits, and a little, is worth more than room for the next one.
+            Err(WriteError::Full) => {
+                self.write_leaving(Left::AtLeast(STATE_AT + state.len() as u64 + (16 << 10)))
+            }
+            done => done,
+        };
+        written.map_err(CheckpointError::Write)?;
+        self.spare.expect_checkpoints(state.len() as u64);
         let this = Checkpoint { sequence: self.kept.next_sequence, covers: self.next_append() };
         self.kept.next_sequence += 1;
         self.kept.under_way = true;
@@ -156,6 +178,7 @@ impl Journal {
             old_segments: self.free_segments(),
             losses: self.progress.losses(),
             progress: Arc::clone(&self.progress),
+            spare: Arc::clone(&self.spare),
         })
     }
 

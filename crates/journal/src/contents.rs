@@ -1,12 +1,13 @@
 //! What lies in the journal's directory, by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::file_system::FileSystem;
 
 pub(crate) const LOCK: &str = "journal.lock";
+const SPARE: &str = "journal.spare";
 const UNFINISHED: &str = "checkpoint.tmp";
 const SEGMENT: &str = "segment";
 const CHECKPOINT: &str = "checkpoint";
@@ -18,8 +19,10 @@ pub(crate) struct Contents {
     pub(crate) segments: BTreeMap<u32, u64>,
     /// Sequence number and bytes.
     pub(crate) checkpoints: BTreeMap<u32, u64>,
-    /// Copies of what earlier starts could not read.
-    pub(crate) set_aside: usize,
+    /// Names of copies of what could not be read.
+    pub(crate) set_aside: BTreeSet<String>,
+    /// Bytes of the spare file.
+    pub(crate) spare: u64,
     /// A checkpoint was being written when the program ended.
     pub(crate) unfinished: bool,
 }
@@ -31,7 +34,8 @@ impl Contents {
             match entry.name.rsplit_once('.') {
                 Some((number, SEGMENT)) => insert(&mut contents.segments, number, entry.bytes),
                 Some((number, CHECKPOINT)) => insert(&mut contents.checkpoints, number, entry.bytes),
-                Some((_, "damaged" | "torn")) => contents.set_aside += 1,
+                _ if entry.name == SPARE => contents.spare = entry.bytes,
+                Some((_, "damaged" | "torn")) => drop(contents.set_aside.insert(entry.name)),
                 _ => contents.unfinished |= entry.name == UNFINISHED,
             }
         }
@@ -52,6 +56,10 @@ pub(crate) fn segment_path(dir: &Path, number: u32) -> PathBuf {
 
 pub(crate) fn checkpoint_path(dir: &Path, sequence: u32) -> PathBuf {
     dir.join(format!("{sequence:08x}.{CHECKPOINT}"))
+}
+
+pub(crate) fn spare_path(dir: &Path) -> PathBuf {
+    dir.join(SPARE)
 }
 
 pub(crate) fn unfinished_path(dir: &Path) -> PathBuf {

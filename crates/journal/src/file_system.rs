@@ -146,3 +146,26 @@ pub(crate) fn read_up_to(file: &dyn File, into: &mut [u8], offset: u64) -> io::R
     }
     Ok(have)
 }
+
+/// What a disk reads or does not.
+const BLOCK_BYTES: usize = 4096;
+
+/// Fills `into` from `offset` on, with zeros where the disk cannot read or the file has ended; how many bytes it could
+/// not read.
+pub(crate) fn read_past_errors(file: &dyn File, into: &mut [u8], offset: u64) -> u64 {
+    if read_up_to(file, into, offset).is_ok() {
+        return 0;
+    }
+    let (mut unreadable, mut at) = (0, 0);
+    while at < into.len() {
+        let in_block = (offset as usize + at) % BLOCK_BYTES;
+        let until = (at + BLOCK_BYTES - in_block).min(into.len());
+        let block = &mut into[at..until];
+        if read_up_to(file, block, offset + at as u64).is_err() {
+            block.fill(0);
+            unreadable += block.len() as u64;
+        }
+        at = until;
+    }
+    unreadable
+}

@@ -2,11 +2,12 @@
 //!
 //! | file | is |
 //! |---|---|
-//! | `NNNNNNNN.segment` | a piece of the log; its number in hex, from 1, never used twice |
+//! | `NNNNNNNN.segment` | a piece of the log; its number in hex, from 1; one that had a durable record is not used again |
 //! | `NNNNNNNN.checkpoint` | a state at a position; its sequence number in hex. The newest two are kept |
 //! | `checkpoint.tmp` | a checkpoint that is being written; worth nothing |
+//! | `journal.spare` | zeros: space kept for checkpoints while the disk is nearly full |
 //! | `journal.lock` | locked while the journal is open |
-//! | `*.damaged`, `*.torn` | copies of what a start could not read, for people |
+//! | `*.damaged`, `*.torn` | copies of what could not be read, for people |
 //!
 //! A **head** stands at the front of segments and checkpoints. Its first 16 bytes stay as they are in every version, so
 //! that a newer file can be told from a damaged one.

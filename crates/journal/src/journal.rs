@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::active::{Active, Growth};
+use crate::aside::Aside;
 use crate::checkpoint::Kept;
 use crate::error::{AppendError, Lost, WriteError, is_full};
 use crate::file_system::{FileSystem, Lock};
@@ -20,6 +21,7 @@ use crate::format::RECORD_HEAD_BYTES;
 use crate::position::Position;
 use crate::read::OpenFiles;
 use crate::room::{Room, Space};
+use crate::spare::{Left, Spare};
 use crate::sync::{Progress, Unsynced};
 use crate::tail::Tail;
 
@@ -69,6 +71,7 @@ pub struct Journal {
     pub(crate) growth: Growth,
     pub(crate) record_bytes_max: u32,
     pub(crate) room: Room,
+    pub(crate) spare: Arc<Spare>,
     pub(crate) tail: Tail,
     pub(crate) active: Option<Active>,
     /// The sealed ones.
@@ -89,6 +92,7 @@ pub struct Journal {
     /// Bytes appended since the start, those replayed at it included.
     pub(crate) appended_bytes: u64,
     pub(crate) files: RefCell<OpenFiles>,
+    pub(crate) aside: Aside,
     /// Held, never used.
     pub(crate) _lock: Box<dyn Lock>,
 }
@@ -202,7 +206,12 @@ impl Journal {
     /// # Errors
     /// [`WriteError::Full`] leaves the rest in memory for the next call; what is [`Lost`] is lost.
     pub fn write(&mut self) -> Result<(), WriteError> {
-        match self.write_rest() {
+        self.write_leaving(Left::Records)
+    }
+
+    /// The same, with what is kept in spare down to what must be `left` of it.
+    pub(crate) fn write_leaving(&mut self, left: Left) -> Result<(), WriteError> {
+        match self.write_rest(left) {
             Ok(()) => {
                 self.written = self.end;
                 Ok(())
@@ -228,11 +237,15 @@ impl Journal {
         }
     }
 
-    fn write_rest(&mut self) -> io::Result<()> {
+    fn write_rest(&mut self, left: Left) -> io::Result<()> {
         let Some(active) = self.active.as_mut() else { return Ok(()) };
         let mut no_space = None;
         if active.allocated_ahead() < 0 {
             no_space = active.allocate_to_end(&self.room).err();
+            let missing = active.allocated_ahead().unsigned_abs();
+            if no_space.as_ref().is_some_and(is_full) && self.spare.give(missing, left) {
+                no_space = active.allocate_to_end(&self.room).err();
+            }
         }
         while let Some((offset, bytes)) = self.tail.next_unwritten() {
             let until = (active.allocated() - offset.min(active.allocated())) as usize;
@@ -296,7 +309,8 @@ impl Journal {
     /// Asks the file system how much is left. To be called once a second: appends go by this answer and by what they
     /// took since, so it is also how the journal learns that there is space again.
     pub fn space(&self) -> Space {
-        self.room.ask()
+        self.room.took(self.spare.tend(self.room.ask().free));
+        self.room.last()
     }
 
     /// Whether ordinary records are taken and stored.

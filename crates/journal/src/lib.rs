@@ -34,7 +34,9 @@
 //! | `read` | single records by position |
 //! | `walk` | all records of a segment, past damage |
 //! | `checkpoint`, `retire` | checkpoints, and the segments that they free |
-//! | `replay`, `aside` | a start: the way back to the state, and what could not be read |
+//! | `room`, `spare` | who may have what is left of the disk, and space that is kept for checkpoints |
+//! | `replay` | a start: the way back to the state |
+//! | `aside` | copies of what could not be read |
 //!
 //! Rejected: an existing crate. An LSM or B-tree store pays for deletes and random order, which a queue has no use for
 //! (measured: 4 to 9 times the CPU per message, and 1.5 to 48 times the bytes written); the write-ahead logs found have
@@ -57,6 +59,7 @@ mod room;
 mod settings;
 #[cfg(feature = "simulated")]
 pub mod simulated;
+mod spare;
 mod sync;
 mod tail;
 mod walk;
@@ -71,4 +74,3 @@ pub use replay::{Recovery, Replay};
 pub use room::Space;
 pub use settings::Settings;
 pub use sync::{SyncDone, SyncJob};
-pub use walk::Scan;

@@ -14,7 +14,7 @@ use crate::file_system::{File, read_up_to};
 use crate::format::{self, RECORD_HEAD_BYTES, Salt};
 use crate::journal::Journal;
 use crate::position::Position;
-use crate::walk::{Scan, Walk, read_head};
+use crate::walk::read_head;
 
 /// Sealed segments that are open at once.
 const OPEN_FILES_MAX: usize = 64;
@@ -64,44 +64,32 @@ impl Journal {
         if let Some(body) = self.tail.read(at) {
             return Ok(body);
         }
-        let open = self.open_segment(at.segment).map_err(|error| error.at(at))?;
-        let body = read_record(&open, at.offset).map_err(|source| ReadError::Io { at, source })?;
+        let (file, salt) = self.open_segment(at.segment).map_err(|error| error.at(at))?;
+        let body = read_record(&*file, salt, at.offset).map_err(|source| ReadError::Io { at, source })?;
         body.ok_or(ReadError::Damaged { at })
     }
 
-    /// All whole records of a sealed segment.
-    ///
-    /// # Errors
-    /// There is no such segment, it is not sealed, or nothing in it can be read.
-    pub fn scan(&self, segment: u32) -> Result<Scan, ReadError> {
-        let at = Position { segment, offset: format::RECORDS_AT };
-        let bytes = self.sealed.get(&segment).ok_or(ReadError::Gone { at })?.bytes;
-        // What was sealed lately may still wait for the kernel only if it is active, and then it is not sealed.
-        let open = self.open_segment(segment).map_err(|error| error.at(at))?;
-        Ok(Scan::new(segment, Walk::new(open.file, open.salt, format::RECORDS_AT, bytes)))
-    }
-
     /// End of the records of a segment; 0 if there is none.
-    fn records_end(&self, segment: u32) -> u32 {
+    pub(crate) fn records_end(&self, segment: u32) -> u32 {
         match &self.active {
             Some(active) if active.number == segment => active.end,
             _ => self.sealed.get(&segment).map_or(0, |segment| segment.bytes),
         }
     }
 
-    fn open_segment(&self, number: u32) -> Result<OpenFile, Unopened> {
+    /// Its file, and what its records are salted with.
+    pub(crate) fn open_segment(&self, number: u32) -> Result<(Arc<dyn File>, Salt), Unopened> {
         if let Some(active) = self.active.as_ref().filter(|active| active.number == number) {
-            return Ok(OpenFile { number, file: Arc::clone(&active.file), salt: active.salt });
+            return Ok((Arc::clone(&active.file), active.salt));
         }
         let mut files = self.files.borrow_mut();
         if let Some(open) = files.get(number) {
-            return Ok(open);
+            return Ok((open.file, open.salt));
         }
         let file = self.fs.open(&segment_path(&self.dir, number)).map_err(Unopened::Io)?;
         let head = read_head(&*file, number).map_err(Unopened::Io)?.map_err(|_| Unopened::Damaged)?;
-        let open = OpenFile { number, file, salt: head.salt };
-        files.put(open.clone());
-        Ok(open)
+        files.put(OpenFile { number, file: Arc::clone(&file), salt: head.salt });
+        Ok((file, head.salt))
     }
 
     pub(crate) fn forget_file(&self, number: u32) {
@@ -110,13 +98,13 @@ impl Journal {
 }
 
 /// A segment that cannot be read at all.
-enum Unopened {
+pub(crate) enum Unopened {
     Io(io::Error),
     Damaged,
 }
 
 impl Unopened {
-    fn at(self, at: Position) -> ReadError {
+    pub(crate) fn at(self, at: Position) -> ReadError {
         match self {
             Unopened::Io(error) if error.kind() == io::ErrorKind::NotFound => ReadError::Gone { at },
             Unopened::Io(source) => ReadError::Io { at, source },
@@ -126,24 +114,24 @@ impl Unopened {
 }
 
 /// `None`: what stands there is no whole record.
-fn read_record(open: &OpenFile, offset: u32) -> io::Result<Option<Bytes>> {
+fn read_record(file: &dyn File, salt: Salt, offset: u32) -> io::Result<Option<Bytes>> {
     let mut first = [0; FIRST_READ_BYTES];
-    let have = read_up_to(&*open.file, &mut first, u64::from(offset))?;
+    let have = read_up_to(file, &mut first, u64::from(offset))?;
     let first = &first[..have];
-    let Some(length) = format::claimed_length(first, open.salt) else { return Ok(None) };
+    let Some(length) = format::claimed_length(first, salt) else { return Ok(None) };
     let bytes = format::record_bytes(length);
     if bytes as usize <= have {
         let record = &first[..bytes as usize];
-        let whole = format::is_whole(record, open.salt, offset);
+        let whole = format::is_whole(record, salt, offset);
         return Ok(whole.then(|| Bytes::copy_from_slice(&record[RECORD_HEAD_BYTES..])));
     }
-    if u64::from(offset) + bytes > open.file.size()? {
+    if u64::from(offset) + bytes > file.size()? {
         return Ok(None);
     }
     let mut record = BytesMut::zeroed(bytes as usize);
     record[..have].copy_from_slice(first);
-    let rest = read_up_to(&*open.file, &mut record[have..], u64::from(offset) + have as u64)?;
+    let rest = read_up_to(file, &mut record[have..], u64::from(offset) + have as u64)?;
     let record = record.freeze();
-    let whole = have + rest == record.len() && format::is_whole(&record, open.salt, offset);
+    let whole = have + rest == record.len() && format::is_whole(&record, salt, offset);
     Ok(whole.then(|| format::body_of(&record, length)))
 }

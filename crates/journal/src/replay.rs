@@ -8,7 +8,7 @@
 //!    acknowledged on top of them.
 //!
 //! Segments before the checkpoint are not read. A disk that is full is no reason not to start: what cannot be copied
-//! aside stays where it is.
+//! aside stays where it is, and so does the rest of a segment that the disk cannot read just now.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -29,6 +29,7 @@ use crate::position::Position;
 use crate::read::OpenFiles;
 use crate::room::Room;
 use crate::settings::{BYTES_MAX, Settings};
+use crate::spare::Spare;
 use crate::sync::Progress;
 use crate::tail::Tail;
 use crate::walk::{Step, Walk, read_head};
@@ -68,11 +69,10 @@ impl Recovery {
     }
 }
 
-/// A segment to read.
+/// A segment to read. It is opened when its turn comes: there may be more of them than a process may have files.
 #[derive(Debug)]
 struct Behind {
     number: u32,
-    file: Arc<dyn File>,
     head: SegmentHead,
     from: u32,
     /// Bytes of it that count: all, or those before what was lost.
@@ -87,7 +87,6 @@ pub struct Replay {
     state: Option<Bytes>,
     behind: VecDeque<Behind>,
     walk: Option<(u32, Walk)>,
-    aside: Aside,
     recovery: Recovery,
     /// The first failure to cut or sync what was read.
     failed: Option<OpenError>,
@@ -102,20 +101,24 @@ impl Journal {
         fs.create_dir_all(dir).map_err(OpenError::io("making the directory", dir))?;
         let lock = fs.lock(&dir.join(LOCK)).map_err(OpenError::io("locking", dir))?;
         let lock = lock.ok_or_else(|| OpenError::InUse { dir: dir.to_owned() })?;
-        let contents = Contents::of(&*fs, dir).map_err(OpenError::io("listing", dir))?;
+        let mut contents = Contents::of(&*fs, dir).map_err(OpenError::io("listing", dir))?;
         let space = fs.space(dir).map_err(OpenError::io("asking for the free space of", dir))?;
         let reserve = settings.reserve_bytes_on(space.total);
         let mut found = Found::of(&*fs, dir, &contents)?;
         found.set_damaged_aside(&*fs, dir)?;
+        contents.set_aside.extend(found.recovery.set_aside.iter().cloned());
         let covers = found.checkpoint.map_or(Position::START, |checkpoint| checkpoint.covers);
         let last = contents.segments.keys().next_back().copied().unwrap_or(0).max(covers.segment);
         let sequence = contents.checkpoints.keys().next_back().copied().unwrap_or(0);
+        let spare = Spare::new(Arc::clone(&fs), dir, reserve, contents.spare);
+        spare.expect_checkpoints(found.state.as_ref().map_or(0, |state| state.len() as u64));
         let progress = Arc::new(Progress::default());
         progress.is_durable(covers);
         let journal = Journal {
             growth: Growth::new(settings.segment_bytes_on(space.total)),
             record_bytes_max: settings.record_bytes_max.min(BYTES_MAX),
             room: Room::new(Arc::clone(&fs), dir.to_owned(), space.total, space.free, reserve),
+            spare: Arc::new(spare),
             tail: Tail::new(settings.tail_bytes),
             active: None,
             sealed: found.sealed,
@@ -137,17 +140,16 @@ impl Journal {
             },
             appended_bytes: 0,
             files: std::cell::RefCell::new(OpenFiles::default()),
+            aside: Aside::new(dir, contents.set_aside),
             _lock: lock,
             fs,
             dir: dir.to_owned(),
         };
-        let aside = Aside::new(dir, contents.set_aside + found.recovery.set_aside.len());
         Ok(Replay {
             journal,
             state: found.state,
             behind: found.behind,
             walk: None,
-            aside,
             recovery: found.recovery,
             failed: None,
         })
@@ -231,7 +233,7 @@ impl Found {
         let path = segment_path(dir, number);
         let file = fs.open(&path).map_err(OpenError::io("opening", &path))?;
         match read_head(&*file, number).map_err(OpenError::io("reading", &path))? {
-            Ok(head) => self.behind.push_back(Behind { number, file, head, from, until: file_bytes }),
+            Ok(head) => self.behind.push_back(Behind { number, head, from, until: file_bytes }),
             Err(BadHead::Newer(version)) => return Err(newer(path, version)),
             // Its head is synced with its first records, so nothing was acknowledged in a file of zeros.
             Err(BadHead::Damaged) if is_zeros(file, file_bytes) => self.empty.push(path),
@@ -313,8 +315,7 @@ impl Replay {
         loop {
             let Some((number, walk)) = &mut self.walk else {
                 let next = self.behind.pop_front()?;
-                self.recovery.segments += 1;
-                self.walk = Some((next.number, Walk::new(next.file, next.head.salt, next.from, next.until)));
+                self.begin_segment(next);
                 continue;
             };
             let segment = *number;
@@ -334,17 +335,29 @@ impl Replay {
         }
     }
 
-    /// Copies bytes of the segment that is being walked aside. Whether they may be cut then.
+    fn begin_segment(&mut self, next: Behind) {
+        let path = segment_path(&self.journal.dir, next.number);
+        match self.journal.fs.open(&path) {
+            Ok(file) => {
+                self.recovery.segments += 1;
+                self.walk = Some((next.number, Walk::new(file, next.head.salt, next.from, next.until)));
+            }
+            Err(error) => self.note(Err(OpenError::io("opening", &path)(error))),
+        }
+    }
+
+    /// Copies bytes of the segment that is being walked aside. Whether they are there, and may be cut.
     fn set_aside(&mut self, segment: u32, (from, to): (u32, u32), why: &str) -> bool {
         let Some((_, walk)) = &self.walk else { return false };
         let name = format!("{segment:08x}-{from}.{why}");
         let range = (u64::from(from), u64::from(to));
-        match self.aside.copy(&*self.journal.fs, &**walk.file(), range, name) {
-            Ok(name) => {
-                self.recovery.set_aside.extend(name);
+        let copied = self.journal.aside.copy(&*self.journal.fs, &**walk.file(), range, name);
+        match copied {
+            Ok(Some(name)) => {
+                self.recovery.set_aside.push(name);
                 true
             }
-            Err(_) => false,
+            Ok(None) | Err(_) => false,
         }
     }
 
@@ -352,10 +365,13 @@ impl Replay {
         let torn = rest_until > at;
         let is_aside = !torn || self.set_aside(number, (at, rest_until), "torn");
         let Some((_, walk)) = self.walk.take() else { return };
-        // What the disk cannot read today it may read tomorrow.
+        // What the disk cannot read today it may read tomorrow, and what has no copy is not cut.
         let may_cut = is_aside && walk.unreadable == 0;
+        // What stays counts as the segment's: the next one says that it follows this end, and the next start gives back
+        // nothing behind it.
+        let end = if may_cut { at } else { walk.end().max(at) };
         self.recovery.unreadable_bytes += walk.unreadable;
-        self.recovery.cut_bytes += u64::from(rest_until - at);
+        self.recovery.cut_bytes += if may_cut { u64::from(rest_until - at) } else { 0 };
         let path = segment_path(&self.journal.dir, number);
         let covers = self.journal.durable;
         if at == RECORDS_AT && number > covers.segment && may_cut {
@@ -367,8 +383,8 @@ impl Replay {
             self.note(walk.file().set_len(u64::from(at)).map_err(OpenError::io("cutting", &path)));
         }
         self.note(walk.file().sync().map_err(OpenError::io("syncing", &path)));
-        self.journal.sealed.insert(number, Segment { bytes: at, retired_at: None });
-        self.journal.end = self.journal.end.max(Position { segment: number, offset: at });
+        self.journal.sealed.insert(number, Segment { bytes: end, retired_at: None });
+        self.journal.end = self.journal.end.max(Position { segment: number, offset: end });
     }
 
     fn note(&mut self, done: Result<(), OpenError>) {

@@ -22,13 +22,6 @@ impl Journal {
         Ok(())
     }
 
-    /// Bytes of retired segments that are still on disk: more than none says that another checkpoint gives space back.
-    #[must_use]
-    pub fn retired_bytes(&self) -> u64 {
-        let retired = self.sealed.values().filter(|segment| segment.retired_at.is_some());
-        retired.map(|segment| u64::from(segment.bytes)).sum()
-    }
-
     /// The segments that may go once a checkpoint that begins now is durable.
     pub(crate) fn free_segments(&self) -> Vec<u32> {
         let Some(newest) = self.kept.newest else { return Vec::new() };

@@ -1,8 +1,8 @@
 //! How much of the disk is left, and who may have it.
 //!
 //! Three thresholds, from the top: below the reserve ordinary records are refused; below a quarter of the reserve
-//! nothing is allocated ahead any more, so that what remains is there for the checkpoints that free segments; and at
-//! nothing, reserved records wait in memory.
+//! nothing is allocated ahead any more, so that as much as can be remains for the checkpoints that free segments; and at
+//! nothing, reserved records wait in memory. What checkpoints find even then is in `spare`.
 //!
 //! The file system is asked when the journal's owner asks ([`crate::Journal::space`], once a second); in between the
 //! journal counts what it takes itself.
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::error::AppendError;
 use crate::file_system::FileSystem;
 
-/// What is left of the reserve for checkpoints, as a part of it.
+/// What is left of the reserve when nothing is allocated ahead any more, as a part of it.
 const LAST_SHARE: u64 = 4;
 
 /// How much of the disk is left.
@@ -49,6 +49,11 @@ impl Room {
         if let Ok(space) = self.fs.space(&self.dir) {
             self.free.set(space.free);
         }
+        self.last()
+    }
+
+    /// The last answer, and what was taken since.
+    pub(crate) fn last(&self) -> Space {
         Space { total: self.total, free: self.free.get(), reserve: self.reserve, full: self.is_full() }
     }
 
@@ -70,7 +75,7 @@ impl Room {
         self.free.get() <= self.reserve
     }
 
-    /// No room for anything but checkpoints.
+    /// No room but for what is written at once.
     pub(crate) fn is_nearly_used_up(&self) -> bool {
         self.free.get() <= self.reserve / LAST_SHARE
     }

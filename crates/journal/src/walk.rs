@@ -9,15 +9,11 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::file_system::{File, read_up_to};
+use crate::file_system::{File, read_past_errors, read_up_to};
 use crate::format::{self, BadHead, RECORD_HEAD_BYTES, Salt, SegmentHead};
-use crate::position::Position;
 
 /// Bytes read at once, unless a record is larger.
 const WINDOW_BYTES: usize = 256 * 1024;
-
-/// What a disk reads or does not.
-const BLOCK_BYTES: usize = 4096;
 
 /// What comes next in a segment.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,6 +46,11 @@ impl Walk {
 
     pub(crate) fn file(&self) -> &Arc<dyn File> {
         &self.file
+    }
+
+    /// Where the file ends, as far as it counts.
+    pub(crate) fn end(&self) -> u32 {
+        self.file_bytes
     }
 
     pub(crate) fn step(&mut self) -> Step {
@@ -128,56 +129,6 @@ impl Walk {
         self.window = window.freeze();
         self.window_at = at;
         self.window.clone()
-    }
-}
-
-/// Fills `into` from `offset` on, with zeros where the disk cannot read or the file has ended; how many bytes it could
-/// not read.
-fn read_past_errors(file: &dyn File, into: &mut [u8], offset: u64) -> u64 {
-    if read_up_to(file, into, offset).is_ok() {
-        return 0;
-    }
-    let (mut unreadable, mut at) = (0, 0);
-    while at < into.len() {
-        let in_block = (offset as usize + at) % BLOCK_BYTES;
-        let until = (at + BLOCK_BYTES - in_block).min(into.len());
-        let block = &mut into[at..until];
-        if read_up_to(file, block, offset + at as u64).is_err() {
-            block.fill(0);
-            unreadable += block.len() as u64;
-        }
-        at = until;
-    }
-    unreadable
-}
-
-/// The whole records of one sealed segment, in their order. A body is a slice of what was read with it, up to 256 KiB:
-/// copy what is kept.
-#[derive(Debug)]
-pub struct Scan {
-    segment: u32,
-    walk: Walk,
-}
-
-impl Scan {
-    pub(crate) fn new(segment: u32, walk: Walk) -> Scan {
-        Scan { segment, walk }
-    }
-}
-
-impl Iterator for Scan {
-    type Item = (Position, Bytes);
-
-    fn next(&mut self) -> Option<(Position, Bytes)> {
-        loop {
-            match self.walk.step() {
-                Step::Record(offset, body) => {
-                    return Some((Position { segment: self.segment, offset }, body));
-                }
-                Step::Damaged { .. } => {}
-                Step::End { .. } => return None,
-            }
-        }
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::Commit;
 use super::clock::Clock;
 use super::commits::Commits;
+use super::deliver::Unread;
 use super::error::{Bound, CloseError, Refused};
 use super::ids::ReservedIds;
 use super::record::{Record, SETTLES};
@@ -63,6 +64,8 @@ pub(super) struct Core {
     pub(super) rewriting: Rewriting,
     pub(super) ids: ReservedIds,
     pub(super) counters: QueueCounters,
+    /// Messages that the disk does not give just now.
+    pub(super) unread: Unread,
     pub(super) subscriptions: u64,
     pub(super) changes: Vec<UnboundedSender<Change>>,
     /// Wakes the driver.
@@ -103,6 +106,7 @@ impl Core {
             rewriting: Rewriting::default(),
             ids: ReservedIds::default(),
             counters: QueueCounters::default(),
+            unread: Unread::default(),
             subscriptions: 0,
             changes: Vec::new(),
             driver: Rc::default(),

@@ -1,5 +1,6 @@
 //! Handing messages out, and what becomes of them: finished, requeued, touched, timed out, returned.
 
+use std::collections::BTreeMap;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +19,26 @@ use crate::client::count;
 
 /// A message that could not be read because the disk failed is tried again after this long.
 const READ_AGAIN_MS: u64 = 1_000;
+
+/// So often the disk may fail to give a message, while it takes what is written, before the message is given up.
+const READS_MAX: u32 = 30;
+
+/// How often the disk did not give a message.
+#[derive(Debug, Default)]
+pub(super) struct Unread(BTreeMap<Position, u32>);
+
+impl Unread {
+    /// Once more; whether that is too often.
+    fn fails(&mut self, at: Position) -> bool {
+        let times = self.0.entry(at).or_default();
+        *times += 1;
+        *times >= READS_MAX
+    }
+
+    fn is_over(&mut self, at: Position) {
+        self.0.remove(&at);
+    }
+}
 
 /// A message about to be handed out.
 struct Outgoing {
@@ -98,8 +119,8 @@ impl Core {
         }
     }
 
-    /// Reads a message. What is damaged or lost is finished, or it would be tried for ever; what the disk does not
-    /// give now is put off.
+    /// Reads a message. What is damaged or lost is copied aside and finished, or it would be tried for ever; what the
+    /// disk does not give now is put off, and given up when it does not come while the disk is well otherwise.
     fn read(
         &mut self,
         number: u32,
@@ -108,27 +129,50 @@ impl Core {
         source: Source,
         attempts: u16,
     ) -> Option<((u64, u64), Bytes)> {
-        let ending = match self.journal.read(at) {
-            Ok(bytes) => match message_of(&bytes) {
-                Some(message) => return Some(message),
-                None => Ending::Finished,
-            },
-            Err(ReadError::Io { source, .. }) => {
-                tracing::warn!(%at, error = %source, "a message cannot be read now");
-                Ending::Deferred { attempts, due_ms: self.clock.now_ms() + READ_AGAIN_MS }
+        let error = match self.journal.read(at) {
+            Ok(bytes) => {
+                self.unread.is_over(at);
+                match message_of(&bytes) {
+                    Some(message) => return Some(message),
+                    None => ReadError::Damaged { at },
+                }
             }
-            // It may be one that was moved, and is about to be again.
-            Err(_) if self.doubt.is_some() => {
-                Ending::Deferred { attempts, due_ms: self.clock.now_ms() + READ_AGAIN_MS }
-            }
-            Err(error) => {
-                tracing::error!(%error, "a message cannot be read and is given up");
-                Ending::Finished
-            }
+            Err(error) => error,
         };
-        self.counters.messages_damaged += u64::from(ending == Ending::Finished);
-        self.end_of_log(number, slot, at, source, ending);
+        if self.may_come(at, &error) {
+            tracing::warn!(%error, "a message cannot be read now");
+            let ending = Ending::Deferred { attempts, due_ms: self.clock.now_ms() + READ_AGAIN_MS };
+            self.end_of_log(number, slot, at, source, ending);
+        } else {
+            self.unread.is_over(at);
+            self.counters.messages_damaged += 1;
+            self.tell_damage(at, &error);
+            self.end_of_log(number, slot, at, source, Ending::Finished);
+        }
         None
+    }
+
+    /// Whether a message that could not be read is to be tried again.
+    fn may_come(&mut self, at: Position, error: &ReadError) -> bool {
+        // It may be one that was moved, and is about to be again.
+        if self.doubt.is_some() {
+            return true;
+        }
+        // A disk that went away gives nothing, and takes nothing either: that is no reason to give up all it has.
+        matches!(error, ReadError::Io { .. }) && (!self.unread.fails(at) || self.journal.health().is_err())
+    }
+
+    /// A message is given up: what is left of it is kept for people, and they are told where.
+    pub(super) fn tell_damage(&mut self, at: Position, error: &ReadError) {
+        match self.journal.set_aside(at) {
+            Ok(Some(file)) => {
+                tracing::error!(%error, file, "a message cannot be read and is given up; a copy is kept")
+            }
+            Ok(None) => tracing::error!(%error, "a message cannot be read and is given up; there is no copy"),
+            Err(failed) => {
+                tracing::error!(%error, %failed, "a message cannot be read and is given up; it could not be copied");
+            }
+        }
     }
 
     fn hand(&mut self, number: u32, consumer: u64, outgoing: Outgoing) -> Handed {

@@ -113,6 +113,14 @@ pub enum OpenError {
     /// The journal cannot be opened; [`journal::OpenError::InUse`] is another process.
     #[error(transparent)]
     Journal(#[from] journal::OpenError),
+    /// A later version of the program wrote what this one does not know. Going on without it would lose what it says.
+    #[error("{path}: its {what} was written by a newer version of this program: start that one", path = path.display())]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// What was met, with its number.
+        what: String,
+    },
     /// The log was read, but not to its end.
     #[error("{path}: cannot be read: {reason}", path = path.display())]
     Unreadable {

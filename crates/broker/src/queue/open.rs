@@ -7,7 +7,8 @@ use journal::{FileSystem, Journal};
 use super::clock::Clock;
 use super::core::Core;
 use super::error::OpenError;
-use super::record::Record;
+use super::record::{self, Record};
+use super::snapshot;
 use super::state::State;
 use super::stats::Recovery;
 use crate::settings::Settings;
@@ -19,12 +20,20 @@ pub(super) fn open(fs: Arc<dyn FileSystem>, settings: &Settings) -> Result<(Core
     let dir = settings.journal_path();
     let mut replay = Journal::open(fs, dir, journal_settings(settings))?;
     let unreadable = |reason: String| OpenError::Unreadable { path: dir.to_owned(), reason };
-    let mut state = match replay.checkpoint() {
+    let newer = |what: String| OpenError::Newer { path: dir.to_owned(), what };
+    let checkpoint = replay.checkpoint();
+    if let Some(version) = checkpoint.as_deref().and_then(snapshot::newer_version) {
+        return Err(newer(format!("checkpoint, of version {version},")));
+    }
+    let mut state = match checkpoint {
         Some(bytes) => State::decode(&bytes, settings.mem_queue_size)
             .map_err(|error| unreadable(format!("its checkpoint: {error}")))?,
         None => State { held_max: settings.mem_queue_size, ..State::default() },
     };
     while let Some((at, bytes)) = replay.next() {
+        if let Some(kind) = record::newer_kind(&bytes) {
+            return Err(newer(format!("record at {at}, of kind {kind},")));
+        }
         if state.apply(at, &bytes).is_err() {
             state.skipped += 1;
         }
@@ -43,6 +52,7 @@ pub(super) fn open(fs: Arc<dyn FileSystem>, settings: &Settings) -> Result<(Core
         messages: core.state.live,
         skipped: core.state.skipped,
     };
+    recovery.tell();
     Ok((core, recovery))
 }
 

@@ -11,6 +11,9 @@
 //! | 13 | ids reserved | the first id that is not |
 //! | 14 | withdrawn | position of the first message of a publish that was refused after a part of it was appended; all from there on are it |
 //!
+//! A record whose fields change is a new kind: a start refuses kinds beyond the last one as a newer program's, where a
+//! record of a known kind that makes no sense is skipped and counted.
+//!
 //! Numbers are varints, names a byte of length and the text, times milliseconds since 1970 unless said otherwise.
 //!
 //! Topics are written as names, so that a lost record of a topic's creation costs nothing: the next message makes it
@@ -37,6 +40,7 @@ const CHANNEL_EMPTIED: u8 = 11;
 const GATE_OPENED: u8 = 12;
 const IDS_RESERVED: u8 = 13;
 const WITHDRAWN: u8 = 14;
+const LAST_KIND: u8 = WITHDRAWN;
 
 /// A message as it was published, but for its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,6 +178,11 @@ impl<'a> MovedRecord<'a> {
     }
 }
 
+/// The kind of a record that only a newer program knows.
+pub(super) fn newer_kind(bytes: &[u8]) -> Option<u8> {
+    bytes.first().copied().filter(|kind| *kind > LAST_KIND)
+}
+
 impl<'a> Record<'a> {
     /// Reads a record.
     pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
@@ -297,6 +306,17 @@ mod tests {
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         bytes
+    }
+
+    #[test]
+    fn a_kind_beyond_the_last_one_is_a_newer_programs() {
+        let kinds: Vec<u8> = all().iter().map(|record| encoded(record)[0]).collect();
+        assert_eq!(kinds.iter().max(), Some(&LAST_KIND), "the last kind is one of these");
+        assert!(kinds.iter().all(|kind| newer_kind(&[*kind]).is_none()));
+        assert_eq!(
+            (newer_kind(&[LAST_KIND + 1, 0]), newer_kind(&[0]), newer_kind(&[])),
+            (Some(LAST_KIND + 1), None, None)
+        );
     }
 
     fn all() -> Vec<Record<'static>> {

@@ -18,6 +18,11 @@ use super::varint::{Malformed, Reader, put, put_bytes};
 
 const VERSION: u8 = 1;
 
+/// The version of a state that only a newer program knows.
+pub(super) fn newer_version(bytes: &[u8]) -> Option<u8> {
+    bytes.first().copied().filter(|version| *version > VERSION)
+}
+
 impl State {
     /// Writes everything down.
     pub(super) fn encode(&self) -> Vec<u8> {

@@ -55,7 +55,7 @@ pub struct ChannelStats {
 pub struct QueueCounters {
     /// Messages that some channel, or a topic, still waits for.
     pub messages: u64,
-    /// Bytes of their bodies.
+    /// Bytes of their records.
     pub bytes: u64,
     /// Group commits that ended well.
     pub commits: u64,
@@ -84,6 +84,32 @@ pub struct Recovery {
     pub messages: u64,
     /// Records that spoke of a record that is gone, or made no sense: skipped.
     pub skipped: u64,
+}
+
+impl Recovery {
+    /// Tells the log: what was lost or may be, with where its copies are, or that all is well.
+    pub(super) fn tell(&self) {
+        let Self { topics, channels, messages, skipped, .. } = *self;
+        let journal = &self.journal;
+        let set_aside = journal.set_aside.join(", ");
+        if !journal.is_clean() {
+            tracing::error!(
+                quarantined = journal.quarantined,
+                quarantined_bytes = journal.quarantined_bytes,
+                unreadable_segments = journal.unreadable_segments,
+                unreadable_bytes = journal.unreadable_bytes,
+                damaged_checkpoints = journal.damaged_checkpoints,
+                set_aside,
+                "the log is damaged: what could be read is served, the rest is set aside"
+            );
+        } else if !set_aside.is_empty() || journal.cut_bytes > 0 {
+            // A power cut leaves that; what was acknowledged is before it.
+            let bytes = journal.cut_bytes;
+            tracing::warn!(bytes, set_aside, "the log ended in what is no record; it was set aside and cut");
+        }
+        let (segments, records) = (journal.segments, journal.records);
+        tracing::info!(topics, channels, messages, segments, records, skipped, "the log was read");
+    }
 }
 
 /// A topic or channel came or went.

@@ -49,6 +49,9 @@ pub(super) struct Machine {
     pub(super) short_writes: bool,
     pub(super) fired: Fired,
     pub(super) locked: BTreeSet<u64>,
+    /// Files that are open, in this life.
+    pub(super) open: usize,
+    pub(super) open_at_most: usize,
     names: BTreeMap<PathBuf, u64>,
     durable_names: BTreeMap<PathBuf, u64>,
     changes: Vec<Change>,
@@ -67,6 +70,8 @@ impl Machine {
             short_writes: false,
             fired: Fired::default(),
             locked: BTreeSet::new(),
+            open: 0,
+            open_at_most: 0,
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             changes: Vec::new(),
@@ -87,6 +92,13 @@ impl Machine {
     pub(super) fn kill(&mut self) {
         self.life += 1;
         self.locked.clear();
+        self.open = 0;
+        self.open_at_most = 0;
+    }
+
+    pub(super) fn count_opened(&mut self) {
+        self.open += 1;
+        self.open_at_most = self.open_at_most.max(self.open);
     }
 
     pub(super) fn crash(&mut self) {

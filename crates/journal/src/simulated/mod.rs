@@ -133,6 +133,20 @@ impl Simulated {
         self.lock_machine().contents_mut(path).expect("a file to break").unreadable.push(bytes);
     }
 
+    /// Lets every block of a file be read again.
+    ///
+    /// # Panics
+    /// There is no such file.
+    pub fn heal_blocks(&self, path: &Path) {
+        self.lock_machine().contents_mut(path).expect("a file to heal").unreadable.clear();
+    }
+
+    /// The most files that were open at once since the last crash or kill.
+    #[must_use]
+    pub fn files_open_at_most(&self) -> usize {
+        self.lock_machine().open_at_most
+    }
+
     /// What a program reads in a file.
     #[must_use]
     pub fn read(&self, path: &Path) -> Option<Vec<u8>> {
@@ -159,6 +173,11 @@ impl Simulated {
         let machine = self.lock_machine();
         if machine.life == self.life { Ok(machine) } else { Err(io::Error::other("the machine went down")) }
     }
+
+    fn opened(&self, inode: u64) -> Arc<dyn File> {
+        self.lock_machine().count_opened();
+        Arc::new(SimulatedFile { of: self.clone(), inode })
+    }
 }
 
 impl FileSystem for Simulated {
@@ -172,12 +191,12 @@ impl FileSystem for Simulated {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let inode = self.running()?.create(path);
-        Ok(Arc::new(SimulatedFile { of: self.clone(), inode }))
+        Ok(self.opened(inode))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let inode = self.running()?.find(path)?;
-        Ok(Arc::new(SimulatedFile { of: self.clone(), inode }))
+        Ok(self.opened(inode))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -238,6 +257,14 @@ impl File for SimulatedFile {
 
     fn size(&self) -> io::Result<u64> {
         self.of.running()?.len(self.inode)
+    }
+}
+
+impl Drop for SimulatedFile {
+    fn drop(&mut self) {
+        if let Ok(mut machine) = self.of.running() {
+            machine.open -= 1;
+        }
     }
 }
 

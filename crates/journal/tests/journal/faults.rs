@@ -265,3 +265,85 @@ fn records_read_alike_from_memory_and_from_disk() {
     let nowhere = Position { segment: 1, offset: RECORDS_AT + 1 };
     assert!(matches!(journal.read(nowhere), Err(ReadError::Damaged { .. })));
 }
+
+/// Somebody else has taken the whole disk, reserve and all, and gives nothing back.
+#[test]
+fn a_disk_without_a_free_byte_gets_room_by_what_is_consumed() {
+    for state in [&b"everything was consumed"[..], &[7; 100_000]] {
+        let disk = Simulated::new(10);
+        disk.set_capacity(64 << 20);
+        let open = |disk: &Simulated| {
+            let settings = journal::Settings::default();
+            let replay = Journal::open(std::sync::Arc::new(disk.clone()), crate::rig::dir(), settings);
+            let replay = replay.expect("a start");
+            let state = replay.checkpoint();
+            let (journal, recovery) = replay.finish().expect("it is synced");
+            (journal, state, recovery)
+        };
+        let mut journal = open(&disk).0;
+        crate::rig::checkpoint(&mut journal, &[7; 100_000]);
+        let mut taken = 0;
+        while journal.append(&[&[1; 10_000]], Class::Ordinary).is_ok() {
+            taken += 1;
+            if taken % 100 == 0 {
+                commit(&mut journal);
+                journal.space();
+            }
+        }
+        commit(&mut journal);
+        let full = disk.used();
+        disk.set_capacity(full);
+        assert_eq!(journal.space().free, 0);
+
+        // What is finished fits into memory and spare, up to a bound; behind it the state alone knows.
+        let mut finished = 0_u64;
+        while finished < 2 << 20 && journal.append(&[&[2; 1000]], Class::Reserved).is_ok() {
+            finished += 1000;
+            if finished.is_multiple_of(50_000) {
+                let job = journal.begin_sync().expect("nothing is lost");
+                job.into_iter().for_each(|job| drop(journal.end_sync(job.run())));
+            }
+        }
+        assert!(finished > 3 << 19, "{finished} bytes were taken");
+        let sealed: Vec<u32> =
+            journal.segments().filter(|segment| segment.sealed).map(|segment| segment.number).collect();
+        sealed.into_iter().for_each(|number| journal.retire(number).expect("it is sealed"));
+        crate::rig::checkpoint(&mut journal, state);
+        crate::rig::checkpoint(&mut journal, state);
+        assert!(disk.used() < full / 4, "{} of {full} bytes are still used", disk.used());
+        assert!(!journal.space().full);
+        let resumed = append(&mut journal, b"resumed");
+        commit(&mut journal);
+        drop(journal);
+        let (journal, found, recovery) = open(&disk.crash());
+        assert_eq!((found.as_deref(), recovery.records), (Some(state), 1));
+        assert_eq!(journal.read(resumed).expect("it is durable"), "resumed");
+    }
+}
+
+#[test]
+fn a_roomy_disk_has_no_spare_file_and_one_that_has_room_again_gives_it_back() {
+    let disk = Simulated::new(11);
+    let spare = crate::rig::dir().join("journal.spare");
+    // So that the reserve is not bounded by the disk's size.
+    disk.put(std::path::Path::new("/filler"), vec![1; 1 << 20]);
+    let mut journal = open(&disk).journal;
+    append(&mut journal, b"one");
+    commit(&mut journal);
+    journal.space();
+    assert_eq!(disk.read(&spare), None);
+    disk.set_capacity(disk.used() + (80 << 10));
+    journal.space();
+    let bytes = disk.read(&spare).expect("the disk is nearly full").len();
+    assert_eq!(bytes, 32 << 10, "no more than the reserve");
+    journal.space();
+    assert_eq!(disk.read(&spare).map(|spare| spare.len()), Some(bytes), "once");
+    drop(journal);
+    let disk = disk.kill();
+    let journal = open(&disk).journal;
+    journal.space();
+    assert_eq!(disk.read(&spare).map(|spare| spare.len()), Some(bytes), "an earlier start's is taken over");
+    disk.set_capacity(4 << 20);
+    journal.space();
+    assert_eq!(disk.read(&spare), None);
+}

@@ -1,6 +1,7 @@
 //! The queue over a simulated disk: nsqd's semantics, a model, and crashes.
 
 mod crash;
+mod damaged;
 mod failing;
 mod lost_records;
 mod model;
