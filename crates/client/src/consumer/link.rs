@@ -171,6 +171,7 @@ impl Link {
             }
             Receipt::New(key) => {
                 counters.in_flight.add(1);
+                self.shared.delivery_came();
                 let bytes = body.len();
                 let delivery = Delivery::new(Rc::clone(self), key, head, body);
                 if self.shared.stops_at().is_some() {
@@ -255,8 +256,10 @@ impl Link {
         })
     }
 
+    /// Called once for each delivery, at its end.
     fn settle(&self, key: Key, now: Instant, live: impl FnOnce(&Link, MessageId)) -> Settled {
         let standing = self.table.borrow_mut().settle(key, &self.timing, now);
+        self.shared.delivery_went(matches!(standing, Standing::Expired | Standing::Gone));
         match standing {
             Standing::Live(id) => {
                 self.shared.counters.in_flight.sub(1);
@@ -364,6 +367,10 @@ impl Link {
         counters.in_flight.sub(u64::from(swept.expired));
         if swept.waiting_expired {
             self.shared.ready.purge(Delivery::is_live);
+        }
+        if swept.expired > 0 {
+            // nsqd would send as many anew, while those that are held keep their bodies.
+            self.shared.rebalance(false);
         }
         swept.watchers.into_iter().for_each(Waker::wake);
     }
