@@ -136,8 +136,11 @@ impl Drop for Running {
 
 /// Connections and their shares.
 impl Shared {
-    /// A connection is there, and waits for the answer to SUB.
+    /// A connection is there, and waits for the answer to SUB. It may be the first of an nsqd that was just
+    /// found: the starts of the others must leave room for its own.
     pub(super) fn entered(&self, link: Rc<Link>) {
+        let start = self.slow_start();
+        self.links.borrow().iter().for_each(|other| other.usage().restart(start));
         self.links.borrow_mut().push(link);
     }
 
@@ -164,7 +167,7 @@ impl Shared {
 
     /// Where a fresh connection starts: as low as is safe before the size of its messages is known.
     pub(super) fn slow_start(&self) -> u32 {
-        self.sizes.borrow().start(self.links.borrow().len() + 1)
+        self.sizes.borrow().start(self.nodes.borrow().len())
     }
 
     /// Notes the size of a message; true when it is the largest lately.
@@ -264,7 +267,7 @@ impl Shared {
         }
         if round % ROUNDS_OF_SIZE == ROUNDS_OF_SIZE - 1 {
             self.sizes.borrow_mut().forget();
-            let start = self.sizes.borrow().start(links.len());
+            let start = self.slow_start();
             links.iter().for_each(|link| link.usage().forget_sizes(start));
         }
         drop(links);

@@ -68,6 +68,24 @@ fn through(lookupds: &[&Lookupd], interval: Duration) -> ConsumerSettings {
     ConsumerSettings { source: Source::Lookupds(lookupds), lookup_interval: interval, ..settings([]) }
 }
 
+/// 64 MiB hold 12 messages of 5 MiB, however many nsqds they come from and whenever those are found.
+#[test]
+fn nsqds_that_are_found_one_after_another_start_as_low_as_together() {
+    local(async {
+        let nsqds = [ScriptedNsqd::start(), ScriptedNsqd::start(), ScriptedNsqd::start()];
+        let lookupd = Lookupd::start();
+        let _rig = Rig::start(through(&[&lookupd], 100 * MS));
+        let mut starts = Vec::new();
+        for known in 1..=3 {
+            lookupd.lists(&nsqds.iter().take(known).collect::<Vec<_>>());
+            starts.push(nsqds[known - 1].until_connection(0).await.until_rdy().await);
+        }
+        assert_eq!(starts, [12, 6, 4]);
+        sleep(300 * MS).await;
+        assert_eq!(nsqds.each_ref().map(ScriptedNsqd::rdy_sum), [4, 4, 4]);
+    });
+}
+
 #[test]
 fn an_nsqd_is_consumed_from_as_soon_as_one_lists_it() {
     local(async {
