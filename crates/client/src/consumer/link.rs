@@ -104,8 +104,21 @@ impl Link {
         &self.outbox
     }
 
-    pub(super) fn set_blocked(&self, blocked: bool) {
+    /// A write has ended. A TOUCH that the stream did not take counts for nothing: it is cut out, and nsqd's clock runs
+    /// from where it did.
+    pub(super) fn wrote(&self, blocked: bool) {
         self.blocked.set(blocked);
+        let mut table = self.table.borrow_mut();
+        if !blocked {
+            table.touches_left();
+        } else if table.take_touches_back() {
+            self.shared.counters.touched.sub(self.outbox.borrow_mut().cut_touches());
+        }
+    }
+
+    /// Cuts out the answers whose delivery has ended while they could not leave.
+    pub(super) fn cut_late(&self, now: Instant) {
+        self.shared.counters.finishes_unsent.add(self.outbox.borrow_mut().cut_late(now));
     }
 
     /// Messages that are held and can be settled.
@@ -243,27 +256,29 @@ impl Link {
     }
 
     pub(super) fn finish(&self, key: Key, now: Instant) -> Settled {
-        self.settle(key, now, |link, id| {
+        self.settle(key, now, |link, id, out| {
             link.shared.counters.finished.add(1);
-            link.write(|out| command::write_fin(out, &id));
+            command::write_fin(out, &id);
         })
     }
 
     pub(super) fn requeue(&self, key: Key, delay: Duration, now: Instant) -> Settled {
-        self.settle(key, now, |link, id| {
+        self.settle(key, now, |link, id, out| {
             link.shared.counters.requeued.add(1);
-            link.write(|out| command::write_req(out, &id, link.delay_ms(delay)));
+            command::write_req(out, &id, link.delay_ms(delay));
         })
     }
 
     /// Called once for each delivery, at its end.
-    fn settle(&self, key: Key, now: Instant, live: impl FnOnce(&Link, MessageId)) -> Settled {
+    fn settle(&self, key: Key, now: Instant, answer: impl FnOnce(&Link, MessageId, &mut Vec<u8>)) -> Settled {
+        let end = self.deadline(key);
         let standing = self.table.borrow_mut().settle(key, &self.timing, now);
         self.shared.delivery_went(matches!(standing, Standing::Expired | Standing::Gone));
         match standing {
             Standing::Live(id) => {
                 self.shared.counters.in_flight.sub(1);
-                live(self, id);
+                answer(self, id, self.outbox.borrow_mut().push_answer(id, end));
+                self.wake();
                 self.share_came_free();
                 if self.stage() == Stage::Closing {
                     // It may have been the last one that the stop waits for.

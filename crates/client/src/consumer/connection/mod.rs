@@ -308,6 +308,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if matches!(self.phase, Phase::Shut { .. }) {
             return Ok(());
         }
+        self.link.cut_late(now);
         let mut outbox = self.link.outbox().borrow_mut();
         let mut progress = false;
         while !outbox.is_empty() {
@@ -330,7 +331,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         let blocked = self.is_unwritten();
-        self.link.set_blocked(blocked);
+        self.link.wrote(blocked);
         self.stalled_at = match self.stalled_at {
             _ if !blocked => None,
             Some(since) if !progress => Some(since),

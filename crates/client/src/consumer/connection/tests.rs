@@ -114,15 +114,28 @@ impl Bench {
         assert_eq!(String::from_utf8_lossy(&seen), commands);
     }
 
+    /// Lets the stream take bytes again, and the connection act on it.
+    async fn open(&mut self) {
+        self.gate.closed.set(false);
+        if let Some(waker) = self.gate.waiting.take() {
+            waker.wake();
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+
     async fn receive(&mut self, count: u8) -> Vec<Delivery> {
+        self.receive_ids(b'a'..b'a' + count).await
+    }
+
+    async fn receive_ids(&mut self, ids: std::ops::Range<u8>) -> Vec<Delivery> {
         let mut bytes = Vec::new();
-        for n in 0..count {
-            let id = MessageId([b'a' + n; 16]);
+        for letter in ids.clone() {
+            let id = MessageId([letter; 16]);
             write_message(&mut bytes, &MessageHead { timestamp_ns: 1, attempts: 1, id }, b"body");
         }
         self.far.write_all(&bytes).await.expect("it reads");
         let mut deliveries = Vec::new();
-        for _ in 0..count {
+        for _ in ids {
             let mut recv = Recv::new(&self.shared.ready);
             deliveries.extend(poll_fn(|cx| recv.poll(cx)).await);
         }
@@ -161,16 +174,37 @@ async fn a_touch_that_cannot_leave_extends_nothing() {
             let mut bench = Bench::start().await;
             let held = bench.receive(2).await;
             bench.gate.closed.set(true);
-            // The first one stands in the outbox; while it does, no more are written, and none could extend.
-            sleep(Duration::from_millis(1_800)).await;
+            // Touched at 500 ms, which would extend them to 1,375 ms. Over at 875 ms, as the first sweep after it sees.
+            sleep(Duration::from_millis(930)).await;
             let counts = bench.shared.counters.snapshot();
-            assert_eq!((counts.touched, counts.expired), (2, 2));
+            assert_eq!((counts.touched, counts.expired), (0, 2));
             assert!(held.into_iter().all(|delivery| delivery.finish() != Settled::Sent));
-            bench.gate.closed.set(false);
-            bench.gate.waiting.take().expect("it waits").wake();
-            sleep(Duration::from_millis(1)).await;
-            bench.expect("TOUCH aaaaaaaaaaaaaaaa\nTOUCH bbbbbbbbbbbbbbbb\n").await;
+            let before = bench.gate.writes.get();
+            bench.open().await;
+            assert_eq!(bench.gate.writes.get(), before, "nothing is sent for them any more");
             assert!(bench.shared.counters.snapshot().balances());
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn an_answer_that_stood_until_its_deadline_had_passed_is_not_sent() {
+    LocalSet::new()
+        .run_until(async {
+            let mut bench = Bench::start().await;
+            let mut held = bench.receive(2).await;
+            bench.gate.closed.set(true);
+            assert_eq!(held.remove(0).finish(), Settled::Sent);
+            sleep(Duration::from_millis(400)).await;
+            sleep(Duration::from_millis(500)).await;
+            let late = bench.receive_ids(b'd'..b'e').await.remove(0);
+            assert_eq!(late.finish(), Settled::Sent);
+            let before = bench.gate.writes.get();
+            bench.open().await;
+            bench.expect("FIN dddddddddddddddd\n").await;
+            assert_eq!(bench.gate.writes.get() - before, 1);
+            let counts = bench.shared.counters.snapshot();
+            assert_eq!((counts.finished, counts.finishes_unsent, counts.expired), (2, 1, 1));
         })
         .await;
 }
