@@ -366,9 +366,12 @@ impl Link {
 impl Link {
     /// Touches what is due, expires what is over.
     pub(super) fn sweep(&self, now: Instant) {
-        let mut outbox = self.outbox.borrow_mut();
         // A TOUCH in a buffer that does not empty extends nothing, and would gather there.
-        let may_touch = !self.blocked.get();
+        self.sweep_with(now, !self.blocked.get());
+    }
+
+    fn sweep_with(&self, now: Instant, may_touch: bool) {
+        let mut outbox = self.outbox.borrow_mut();
         let touch = |id: &MessageId| command::write_touch(outbox.push(), id);
         let swept = self.table.borrow_mut().sweep(&self.timing, now, may_touch, touch);
         drop(outbox);
@@ -390,8 +393,10 @@ impl Link {
         swept.watchers.into_iter().for_each(Waker::wake);
     }
 
-    /// The stop's grace has passed: what is still held goes back.
-    pub(super) fn requeue_all(&self) {
+    /// The stop's grace has passed: what is still held goes back, unless its own time has passed too and no sweep has
+    /// seen it yet.
+    pub(super) fn requeue_all(&self, now: Instant) {
+        self.sweep_with(now, false);
         let counters = &self.shared.counters;
         let mut outbox = self.outbox.borrow_mut();
         let watchers = self.table.borrow_mut().clear(|id| {

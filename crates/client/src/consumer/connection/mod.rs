@@ -266,7 +266,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.phase = Phase::Closing { cls_at: now, close_wait_at: None };
         }
         if matches!(self.phase, Phase::Closing { .. }) && now >= grace_end {
-            self.link.requeue_all();
+            self.link.requeue_all(now);
             if now >= grace_end + CLOSE_PATIENCE && self.is_unwritten() {
                 return Err(DisconnectReason::StopUnconfirmed);
             }

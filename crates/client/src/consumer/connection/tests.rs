@@ -80,6 +80,11 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Bench {
+        Bench::start_with(Duration::from_secs(900)).await
+    }
+
+    /// With a `max_msg_timeout` of 1 s nothing is touched, and all is over 875 ms after it came.
+    async fn start_with(max_msg_timeout: Duration) -> Bench {
         let name = |text: &str| text.to_owned();
         let source = Source::Nsqds(vec![name("127.0.0.1:1")]);
         let (topic, channel) = ("events".parse().expect("a name"), "tests".parse().expect("a name"));
@@ -87,7 +92,7 @@ impl Bench {
         let shared = Rc::new(Shared::new(settings, Arc::<ConsumerCounters>::default(), Events::new(drop)));
         let negotiated = Negotiated {
             msg_timeout: Duration::from_secs(1),
-            max_msg_timeout: Duration::from_secs(900),
+            max_msg_timeout,
             max_rdy_count: 2500,
             heartbeat_interval: Duration::from_secs(60),
             output_buffer_timeout: Duration::from_millis(25),
@@ -121,6 +126,13 @@ impl Bench {
             waker.wake();
         }
         sleep(Duration::from_millis(1)).await;
+    }
+
+    /// What it writes until it shuts its side.
+    async fn rest(&mut self) -> String {
+        let mut rest = String::new();
+        self.far.read_to_string(&mut rest).await.expect("it writes");
+        rest
     }
 
     async fn receive(&mut self, count: u8) -> Vec<Delivery> {
@@ -205,6 +217,22 @@ async fn an_answer_that_stood_until_its_deadline_had_passed_is_not_sent() {
             assert_eq!(bench.gate.writes.get() - before, 1);
             let counts = bench.shared.counters.snapshot();
             assert_eq!((counts.finished, counts.finishes_unsent, counts.expired), (2, 1, 1));
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn the_end_of_a_stop_requeues_nothing_whose_deadline_has_passed() {
+    LocalSet::new()
+        .run_until(async {
+            let mut bench = Bench::start_with(Duration::from_secs(1)).await;
+            let _held = bench.receive(1).await;
+            // Between the deadline at 875 ms and the sweep at 900 ms.
+            bench.shared.begin_stop(Instant::now() + Duration::from_millis(880));
+            bench.expect("CLS\n").await;
+            assert_eq!(bench.rest().await, "");
+            let counts = bench.shared.counters.snapshot();
+            assert_eq!((counts.expired, counts.requeued), (1, 0));
         })
         .await;
 }
