@@ -247,9 +247,10 @@ impl InFlight {
         any
     }
 
-    /// Until when it may be answered; `None` when it is not in the table.
+    /// Until when it may be answered; `None` when it no longer may.
     pub(super) fn deadline(&self, key: Key, timing: &Timing) -> Option<Instant> {
-        self.entry(key).map(|entry| timing.deadline(entry.read_at, entry.renewed_at))
+        let entry = self.entry(key).filter(|entry| entry.phase != Phase::Expired)?;
+        Some(timing.deadline(entry.read_at, entry.renewed_at))
     }
 
     /// nsqd's count at its newest delivery.
@@ -558,6 +559,7 @@ mod tests {
         assert!(t.table.touch(key, &t.timing, Duration::ZERO, t.at(300)).is_some());
         assert_eq!(t.table.touch_failed(id(1)).expired, 1);
         assert_eq!(t.table.touch_failed(id(1)).expired, 0);
+        assert_eq!(t.table.deadline(key, &t.timing), None, "there is none any more");
         assert_eq!(t.settle(key, 400), Standing::Expired);
         assert_eq!(t.table.touch_failed(id(9)).expired, 0);
     }

@@ -280,10 +280,6 @@ impl Link {
                 answer(self, id, self.outbox.borrow_mut().push_answer(id, end));
                 self.wake();
                 self.share_came_free();
-                if self.stage() == Stage::Closing {
-                    // It may have been the last one that the stop waits for.
-                    self.wake();
-                }
                 return Settled::Sent;
             }
             Standing::ExpiresNow | Standing::Expired | Standing::Gone => self.count_expiry(standing),
@@ -303,6 +299,14 @@ impl Link {
         if standing == Standing::ExpiresNow {
             self.shared.counters.in_flight.sub(1);
             self.shared.counters.expired.add(1);
+            self.expired_in_a_stop();
+        }
+    }
+
+    /// It may have been the last one that a stop waits for, and there is no answer to write that would wake the task.
+    fn expired_in_a_stop(&self) {
+        if self.stage() == Stage::Closing {
+            self.wake();
         }
     }
 
@@ -389,6 +393,7 @@ impl Link {
         if swept.expired > 0 {
             // nsqd would send as many anew, while those that are held keep their bodies.
             self.shared.rebalance(false);
+            self.expired_in_a_stop();
         }
         swept.watchers.into_iter().for_each(Waker::wake);
     }

@@ -13,7 +13,7 @@ use wire::{ErrorCode, MessageHead, MessageId};
 use super::*;
 use crate::consumer::event::Events;
 use crate::consumer::ready::Recv;
-use crate::consumer::{ConsumerCounters, ConsumerSettings, Delivery, Settled, Source};
+use crate::consumer::{ConsumerCounters, ConsumerSettings, Delivery, DeliveryState, Settled, Source};
 use crate::settings::Compression;
 
 /// A pipe that counts its writes, and can refuse them.
@@ -235,6 +235,41 @@ async fn the_end_of_a_stop_requeues_nothing_whose_deadline_has_passed() {
             assert_eq!((counts.expired, counts.requeued), (1, 0));
         })
         .await;
+}
+
+/// Its expiry is noticed by the caller first, at 880 ms; the sweep at 900 ms must not be waited for.
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_stop_ends_as_soon_as_the_last_one_expires() {
+    let notice: [fn(Delivery) -> Option<Delivery>; 2] = [
+        |delivery| {
+            assert_ne!(delivery.finish(), Settled::Sent);
+            None
+        },
+        |delivery| {
+            assert_eq!(delivery.state(), DeliveryState::Expired);
+            Some(delivery)
+        },
+    ];
+    for notice in notice {
+        LocalSet::new()
+            .run_until(async {
+                let mut bench = Bench::start_with(Duration::from_secs(1)).await;
+                let held = bench.receive(1).await.remove(0);
+                let began = Instant::now();
+                bench.shared.begin_stop(began + Duration::from_secs(60));
+                bench.expect("CLS\n").await;
+                let mut close_wait = Vec::new();
+                write_response(&mut close_wait, b"CLOSE_WAIT");
+                bench.far.write_all(&close_wait).await.expect("it reads");
+                sleep(Duration::from_millis(880)).await;
+                assert!(format!("{held:?}").contains("live: false"));
+                assert_eq!(bench.shared.counters.snapshot().expired, 0, "to print it changes nothing");
+                let _held = notice(held);
+                assert_eq!(bench.rest().await, "");
+                assert!(began.elapsed() < Duration::from_millis(890), "{:?}", began.elapsed());
+            })
+            .await;
+    }
 }
 
 #[tokio::test(flavor = "current_thread", start_paused = true)]
