@@ -139,13 +139,17 @@ impl Bench {
         self.receive_ids(b'a'..b'a' + count).await
     }
 
-    async fn receive_ids(&mut self, ids: std::ops::Range<u8>) -> Vec<Delivery> {
+    async fn send(&mut self, ids: std::ops::Range<u8>) {
         let mut bytes = Vec::new();
-        for letter in ids.clone() {
+        for letter in ids {
             let id = MessageId([letter; 16]);
             write_message(&mut bytes, &MessageHead { timestamp_ns: 1, attempts: 1, id }, b"body");
         }
         self.far.write_all(&bytes).await.expect("it reads");
+    }
+
+    async fn receive_ids(&mut self, ids: std::ops::Range<u8>) -> Vec<Delivery> {
+        self.send(ids.clone()).await;
         let mut deliveries = Vec::new();
         for _ in ids {
             let mut recv = Recv::new(&self.shared.ready);
@@ -270,6 +274,50 @@ async fn a_stop_ends_as_soon_as_the_last_one_expires() {
             })
             .await;
     }
+}
+
+/// Counts how often it is called.
+#[derive(Default)]
+struct Called(std::sync::atomic::AtomicUsize);
+
+impl std::task::Wake for Called {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Called {
+    fn times(&self) -> usize {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_receiver_that_was_called_and_gives_up_passes_the_call_on() {
+    LocalSet::new()
+        .run_until(async {
+            let mut bench = Bench::start().await;
+            let (patient, hasty) = (Arc::<Called>::default(), Arc::<Called>::default());
+            let shared = Rc::clone(&bench.shared);
+            let waits = |called: &Arc<Called>| {
+                let mut recv = Recv::new(&shared.ready);
+                let waker = Arc::clone(called).into();
+                assert!(recv.poll(&Context::from_waker(&waker)).is_pending());
+                recv
+            };
+            let (mut waiting, leaving) = (waits(&patient), waits(&hasty));
+            bench.send(b'a'..b'b').await;
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!((patient.times(), hasty.times()), (0, 1), "the last one to wait is called");
+            drop(leaving);
+            assert_eq!(patient.times(), 1);
+            let waker = Arc::clone(&patient).into();
+            let taken = waiting.poll(&Context::from_waker(&waker));
+            assert!(matches!(taken, Poll::Ready(Some(_))), "{taken:?}");
+            drop(waits(&hasty));
+            assert_eq!(patient.times(), 1, "one that was not called has nothing to pass on");
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "current_thread", start_paused = true)]
