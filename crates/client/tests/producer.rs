@@ -448,3 +448,33 @@ async fn wrong_settings_are_told_at_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn publishes_end_when_the_task_is_gone() {
+    let mut settings = ProducerSettings::new("127.0.0.1:1", ConnectionSettings::default());
+    settings.requests_max = 1;
+    let counters = Arc::new(ProducerCounters::default());
+    let stopped = |result: Result<Result<(), PublishError>, tokio::time::error::Elapsed>| {
+        let error = result.expect("it ends at once").unwrap_err();
+        assert!(matches!(error, PublishError::NotSent(NotSent::Stopped)), "{error}");
+    };
+    let soon = Duration::from_secs(2);
+    let tasks = LocalSet::new();
+    let producer = tasks
+        .run_until(async {
+            // Its dial fails, and whoever is told of it panics.
+            let tell = |event: ProducerEvent| panic!("on purpose: {event:?}");
+            let producer = Producer::start(&settings, Arc::clone(&counters), tell).unwrap();
+            let (first, second) = (topic(), topic());
+            let both = async {
+                tokio::join!(producer.publish(&first, b"1", LONG), producer.publish(&second, b"2", LONG))
+            };
+            let (first, second) = timeout(soon, both).await.expect("they end at once");
+            stopped(Ok(first));
+            stopped(Ok(second));
+            Producer::start(&settings, Arc::clone(&counters), drop).unwrap()
+        })
+        .await;
+    drop(tasks);
+    stopped(timeout(soon, producer.publish(&topic(), b"3", LONG)).await);
+}

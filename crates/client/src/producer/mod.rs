@@ -33,6 +33,7 @@ use crate::stream::split_address;
 
 pub use connection::Disconnect;
 pub use error::{NotSent, OutcomeUnknown, PublishError};
+use run::Served;
 use shared::Shared;
 
 /// Where and how to publish.
@@ -159,7 +160,7 @@ impl Producer {
         }
         let dialer = Dialer::new(&settings.connection)?;
         let shared = Rc::new(Shared::new(settings, counters));
-        tokio::task::spawn_local(run::run(Rc::clone(&shared), dialer, settings.clone(), events));
+        tokio::task::spawn_local(run::run(Served(Rc::clone(&shared)), dialer, settings.clone(), events));
         Ok(Producer(Rc::new(Handle(shared))))
     }
 
