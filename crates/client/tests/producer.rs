@@ -478,3 +478,26 @@ async fn publishes_end_when_the_task_is_gone() {
     drop(tasks);
     stopped(timeout(soon, producer.publish(&topic(), b"3", LONG)).await);
 }
+
+/// The nsqd behind a load balancer that is shut down, say: each connection ends for a reason of its own.
+#[tokio::test]
+async fn an_error_that_answers_nothing_is_no_reason_to_dial_at_once() {
+    local(async {
+        let setup = Setup::new(|settings| settings.reconnect_min = Duration::from_millis(50)).await;
+        let mut dials = 0;
+        let end = Instant::now() + Duration::from_millis(500);
+        while let Ok(accepted) = tokio::time::timeout_at(end, setup.listener.accept()).await {
+            dials += 1;
+            let mut socket = accepted.unwrap().0;
+            let mut frames = Vec::new();
+            write_response(&mut frames, OK);
+            write_error(&mut frames, ErrorCode::Invalid, "not now");
+            // The producer may have closed it already, which is no matter here.
+            let _sent = socket.write_all(&frames).await;
+            let _read = socket.read(&mut [0; 4096]).await;
+        }
+        assert!((2..=20).contains(&dials), "{dials} dials");
+        assert!(setup.events.borrow().iter().any(|event| event.contains("E_INVALID not now")));
+    })
+    .await;
+}
