@@ -20,6 +20,9 @@ use crate::reconnect::dice;
 /// this.
 const POLLS_APART: Duration = Duration::from_secs(1);
 
+/// Nsqds taken from one answer. A cluster has some dozens; what is above this is a mistake, and each would be dialled.
+const NSQDS_MAX: usize = 1_024;
+
 /// Polls until a stop.
 pub(super) async fn run(shared: Rc<Shared>, lookup: Lookup, dialer: Dialer) {
     let lookupds = lookup.addresses().len();
@@ -62,7 +65,7 @@ impl Discovery {
     fn answered(&mut self, lookupd: &str, index: usize, answer: Result<Vec<Node>, LookupError>) {
         let lookupd = lookupd.to_owned();
         let worked = std::mem::replace(&mut self.works[index], answer.is_ok());
-        let nodes = match answer {
+        let mut nodes = match answer {
             Ok(nodes) => nodes,
             Err(error) => {
                 self.shared.counters.lookup_failures.add(1);
@@ -71,7 +74,14 @@ impl Discovery {
             }
         };
         if !worked {
+            let lookupd = lookupd.clone();
             self.shared.events.tell(Event::LookupAnswered { lookupd, nodes: nodes.len() });
+        }
+        if nodes.len() > NSQDS_MAX {
+            self.shared.events.tell(Event::TooManyListed { lookupd, nodes: nodes.len(), taken: NSQDS_MAX });
+            // Always the same ones, whatever order they are listed in.
+            nodes.sort_by_cached_key(Node::address);
+            nodes.truncate(NSQDS_MAX);
         }
         let change = self.listing.record(index, nodes);
         for listed in change.listed {

@@ -87,6 +87,28 @@ fn nsqds_that_are_found_one_after_another_start_as_low_as_together() {
 }
 
 #[test]
+fn no_more_nsqds_are_dialled_than_a_cluster_can_have() {
+    local(async {
+        let lookupd = Lookupd::start();
+        // Nobody listens there; what counts is how many are taken.
+        let producers: Vec<_> = (1..=1_100)
+            .map(|port| serde_json::json!({"broadcast_address": "127.0.0.1", "tcp_port": port}))
+            .collect();
+        lookupd.says(200, &serde_json::json!({"producers": producers}).to_string());
+        let rig = Rig::start(through(&[&lookupd], 60_000 * MS));
+        let told = rig
+            .event(|event| match event {
+                Event::TooManyListed { nodes, taken, .. } => Some((*nodes, *taken)),
+                _ => None,
+            })
+            .await;
+        assert_eq!(told, (1_100, 1_024));
+        let listed = rig.events.borrow().iter().filter(|event| matches!(event, Event::Listed { .. })).count();
+        assert_eq!(listed, 1_024);
+    });
+}
+
+#[test]
 fn an_nsqd_is_consumed_from_as_soon_as_one_lists_it() {
     local(async {
         let (nsqd, other) = (ScriptedNsqd::start(), ScriptedNsqd::start());
