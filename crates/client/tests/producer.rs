@@ -311,6 +311,8 @@ async fn what_is_under_way_is_bounded() {
         let mut nsqd = Session::accept(&setup.listener).await;
         let error = setup.publish("eleven byte", LONG).await.unwrap().unwrap_err();
         assert!(matches!(error, PublishError::NotSent(NotSent::TooLarge { bytes: 11, max: 10 })), "{error}");
+        let error = setup.producer.publish_many(&topic(), &["1", "2", "3"], LONG).await.unwrap_err();
+        assert!(matches!(error, PublishError::NotSent(NotSent::TooLarge { bytes: 11, max: 10 })), "{error}");
         let error = setup.publish("", LONG).await.unwrap().unwrap_err();
         assert!(matches!(error, PublishError::NotSent(NotSent::Empty)), "{error}");
         let first = setup.publish("12345678", LONG);

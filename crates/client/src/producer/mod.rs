@@ -36,6 +36,9 @@ pub use error::{NotSent, OutcomeUnknown, PublishError};
 use run::Served;
 use shared::Shared;
 
+/// What stands before each body of several.
+const LENGTH_BYTES: usize = 4;
+
 /// Where and how to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProducerSettings {
@@ -45,7 +48,8 @@ pub struct ProducerSettings {
     pub connection: ConnectionSettings,
     /// Requests that may be unanswered at once (1,000). A publish above it waits its turn, within its deadline.
     pub requests_max: usize,
-    /// Bytes of requests that may be unanswered at once (16 MiB); so also the largest request.
+    /// Bytes of requests that may be unanswered at once (16 MiB); so also the largest request. Bodies count, and the 4 bytes
+    /// that each one behind the first of its request adds.
     pub bytes_max: usize,
     /// Shortest time between a failure and the next dial (100 ms).
     pub reconnect_min: Duration,
@@ -218,7 +222,11 @@ impl Producer {
         // nsqd answers an empty message with a fatal error, which would end the connection under its neighbours.
         let published = match lens().min() {
             None | Some(0) => Err(PublishError::NotSent(NotSent::Empty)),
-            Some(_) => self.0.0.publish(encode, lens().sum(), deadline).await,
+            // With many small bodies what stands between them is most of the request.
+            Some(_) => {
+                let bytes = lens().sum::<usize>() + LENGTH_BYTES * (bodies.len() - 1);
+                self.0.0.publish(encode, bytes, deadline).await
+            }
         };
         let counters = &self.0.0.counters;
         let counter = match &published {

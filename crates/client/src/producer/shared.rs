@@ -63,19 +63,19 @@ impl Shared {
     pub(super) async fn publish(
         &self,
         encode: impl FnOnce(&mut Vec<u8>),
-        body_bytes: usize,
+        request_bytes: usize,
         deadline: Instant,
     ) -> Result<(), PublishError> {
         let not_sent = |why| Err(PublishError::NotSent(why));
         if self.life.get() != Life::Open {
             return not_sent(NotSent::Stopped);
         }
-        if body_bytes > self.bytes_max {
-            return not_sent(NotSent::TooLarge { bytes: body_bytes, max: self.bytes_max });
+        if request_bytes > self.bytes_max {
+            return not_sent(NotSent::TooLarge { bytes: request_bytes, max: self.bytes_max });
         }
         let turn = async {
             let turn = Arc::clone(&self.turns).acquire_owned().await?;
-            let bytes = Arc::clone(&self.bytes).acquire_many_owned(body_bytes as u32).await?;
+            let bytes = Arc::clone(&self.bytes).acquire_many_owned(request_bytes as u32).await?;
             Ok::<_, tokio::sync::AcquireError>([turn, bytes])
         };
         let shares = match timeout_at(deadline, turn).await {
