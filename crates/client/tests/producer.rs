@@ -503,3 +503,16 @@ async fn an_error_that_answers_nothing_is_no_reason_to_dial_at_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_publish_may_wait_for_ever() {
+    local(async {
+        let setup = Setup::new(|settings| settings.connection.connect_timeout = Duration::MAX).await;
+        let mut nsqd = Session::accept(&setup.listener).await;
+        let patient = setup.publish("1", Duration::MAX);
+        nsqd.expect("PUB t 1").await;
+        nsqd.ok().await;
+        patient.await.unwrap().unwrap();
+    })
+    .await;
+}

@@ -55,6 +55,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::after::after;
 use crate::dial::Dialer;
 use crate::lookup::Lookup;
 use crate::settings::SettingError;
@@ -187,7 +188,7 @@ impl Consumer {
     ///
     /// May be called again, to cut the grace short.
     pub async fn stop(&self, grace: Duration) {
-        self.0.0.begin_stop(Instant::now() + grace);
+        self.0.0.begin_stop(after(grace));
         self.0.0.tasks_ended().await;
     }
 }

@@ -22,10 +22,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use wire::command::write_mpub;
 use wire::{Command, TopicName};
 
+use crate::after::after;
 use crate::consumer::Counter;
 use crate::dial::{DialError, Dialer};
 use crate::settings::{ConnectionSettings, SettingError};
@@ -217,7 +218,7 @@ impl Producer {
         timeout: Duration,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), PublishError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = after(timeout);
         let lens = || bodies.iter().map(|body| body.as_ref().len());
         // nsqd answers an empty message with a fatal error, which would end the connection under its neighbours.
         let published = match lens().min() {

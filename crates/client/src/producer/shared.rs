@@ -12,9 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::error::{NotSent, OutcomeUnknown, PublishError};
 use super::request::{Request, Requests};
 use super::{ProducerCounters, ProducerSettings};
-
-/// How far off an alarm is set when there is nothing to wait for. Any time will do; tokio's clock ends far behind it.
-const FAR_OFF: std::time::Duration = std::time::Duration::from_secs(86_400);
+use crate::after::FAR_OFF;
 
 /// Where the producer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
