@@ -150,6 +150,8 @@ fn a_delisted_nsqd_keeps_its_connection_and_is_not_dialled_again() {
         let rig = Rig::start(through(&[&first, &second], 100 * MS));
         let mut connection = nsqd.until_connection(0).await;
         connection.until_rdy().await;
+        let answered = |event: &&Event| matches!(event, Event::LookupAnswered { .. });
+        rig.until(|_| rig.events.borrow().iter().filter(answered).count() == 2).await;
         let delisted = |event: &Event| matches!(event, Event::Delisted { .. }).then_some(());
 
         first.says(404, r#"{"message":"TOPIC_NOT_FOUND"}"#);
