@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::event::Event;
 use super::node;
 use super::shared::Shared;
+use crate::after::FAR_OFF;
 use crate::dial::Dialer;
 use crate::lookup::{Listing, Lookup, LookupError, Node};
 use crate::reconnect::dice;
@@ -39,8 +40,7 @@ pub(super) async fn run(shared: Rc<Shared>, lookup: Lookup, dialer: Dialer) {
             lookup
                 .ask(topic, |index, answer| discovery.answered(&lookup.addresses()[index], index, answer))
                 .await;
-            // ± 30 %, so that a fleet does not poll in step.
-            let interval = shared.settings.lookup_interval.mul_f64(0.7 + 0.6 * dice());
+            let interval = jittered(shared.settings.lookup_interval, dice());
             tokio::select! {
                 () = sleep(interval) => {}
                 () = shared.look_up.notified() => sleep_until(polled_at + POLLS_APART.min(interval)).await,
@@ -51,6 +51,11 @@ pub(super) async fn run(shared: Rc<Shared>, lookup: Lookup, dialer: Dialer) {
         () = polls => {}
         () = shared.stop_begun() => {}
     }
+}
+
+/// ± 30 %, so that a fleet does not poll in step. `dice` is uniform in 0..1.
+fn jittered(interval: Duration, dice: f64) -> Duration {
+    interval.min(FAR_OFF).mul_f64(0.7 + 0.6 * dice)
 }
 
 struct Discovery {
@@ -94,5 +99,19 @@ impl Discovery {
             node::unwant(&self.shared, &address);
             self.shared.events.tell(Event::Delisted { node: address });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polls_come_three_tenths_early_or_late() {
+        let seconds = |dice| jittered(Duration::from_secs(15), dice).as_secs_f64();
+        for (dice, expected) in [(0.0, 10.5), (0.5, 15.0), (1.0, 19.5)] {
+            assert!((seconds(dice) - expected).abs() < 0.001, "{dice}: {}", seconds(dice));
+        }
+        assert!(jittered(Duration::MAX, 1.0) > FAR_OFF);
     }
 }
