@@ -2,6 +2,7 @@
 //!
 //! Everything here is single-threaded: `Rc`, local tasks, one thread per lane. Settings and counters may cross threads; connections may not.
 
+mod after;
 mod consumer;
 mod dial;
 mod in_process;

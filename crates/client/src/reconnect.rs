@@ -1,6 +1,6 @@
 //! How long to wait before the next dial. Pure, but for the dice.
 //!
-//! Full jitter: uniform between the least delay and a ceiling that doubles with each failure, so that a hundred consumers of an nsqd that comes back do not arrive together. It goes on for
+//! Full jitter: uniform between the least delay and a ceiling that doubles with each failure, the first included, so that a hundred consumers of an nsqd that comes back do not arrive together. It goes on for
 //! ever; there is no last attempt.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -21,7 +21,7 @@ impl Backoff {
 
     /// The next delay. `dice` is uniform in 0..1.
     pub(super) fn next(&mut self, dice: f64) -> Duration {
-        let ceiling = self.min.saturating_mul(1 << self.failures.min(20)).min(self.max);
+        let ceiling = self.min.saturating_mul(2 << self.failures.min(20)).min(self.max);
         self.failures = self.failures.saturating_add(1);
         self.min + (ceiling - self.min).mul_f64(dice)
     }
@@ -52,8 +52,15 @@ mod tests {
     fn doubles_to_the_longest_delay_and_stays_there() {
         let mut backoff = Backoff::new(MIN, MAX);
         let delays: Vec<u128> = (0..9).map(|_| backoff.next(1.0).as_millis()).collect();
-        assert_eq!(delays, [100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
+        assert_eq!(delays, [200, 400, 800, 1600, 3200, 5000, 5000, 5000, 5000]);
         assert!((0..100).all(|_| backoff.next(0.0) == MIN));
+    }
+
+    #[test]
+    fn the_first_delay_has_its_jitter_too() {
+        let first = |dice| Backoff::new(MIN, MAX).next(dice);
+        assert_eq!((first(0.0), first(0.5)), (MIN, MIN * 3 / 2));
+        assert_eq!(Backoff::new(MIN, MIN).next(1.0), MIN);
     }
 
     #[test]
@@ -65,7 +72,7 @@ mod tests {
         backoff.lived(Duration::from_secs(1));
         assert_eq!(backoff.next(1.0), MAX);
         backoff.lived(MAX);
-        assert_eq!(backoff.next(1.0), MIN);
+        assert_eq!(backoff.next(1.0), MIN * 2);
     }
 
     #[test]

@@ -311,6 +311,8 @@ async fn what_is_under_way_is_bounded() {
         let mut nsqd = Session::accept(&setup.listener).await;
         let error = setup.publish("eleven byte", LONG).await.unwrap().unwrap_err();
         assert!(matches!(error, PublishError::NotSent(NotSent::TooLarge { bytes: 11, max: 10 })), "{error}");
+        let error = setup.producer.publish_many(&topic(), &["1", "2", "3"], LONG).await.unwrap_err();
+        assert!(matches!(error, PublishError::NotSent(NotSent::TooLarge { bytes: 11, max: 10 })), "{error}");
         let error = setup.publish("", LONG).await.unwrap().unwrap_err();
         assert!(matches!(error, PublishError::NotSent(NotSent::Empty)), "{error}");
         let first = setup.publish("12345678", LONG);
@@ -445,6 +447,72 @@ async fn wrong_settings_are_told_at_once() {
         let errors = Producer::start(&settings, Arc::default(), |_| ()).unwrap_err();
         let fields: Vec<_> = errors.iter().map(|error| error.field).collect();
         assert_eq!(fields, ["auth_secret", "address", "requests_max"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn publishes_end_when_the_task_is_gone() {
+    let mut settings = ProducerSettings::new("127.0.0.1:1", ConnectionSettings::default());
+    settings.requests_max = 1;
+    let counters = Arc::new(ProducerCounters::default());
+    let stopped = |result: Result<Result<(), PublishError>, tokio::time::error::Elapsed>| {
+        let error = result.expect("it ends at once").unwrap_err();
+        assert!(matches!(error, PublishError::NotSent(NotSent::Stopped)), "{error}");
+    };
+    let soon = Duration::from_secs(2);
+    let tasks = LocalSet::new();
+    let producer = tasks
+        .run_until(async {
+            // Its dial fails, and whoever is told of it panics.
+            let tell = |event: ProducerEvent| panic!("on purpose: {event:?}");
+            let producer = Producer::start(&settings, Arc::clone(&counters), tell).unwrap();
+            let (first, second) = (topic(), topic());
+            let both = async {
+                tokio::join!(producer.publish(&first, b"1", LONG), producer.publish(&second, b"2", LONG))
+            };
+            let (first, second) = timeout(soon, both).await.expect("they end at once");
+            stopped(Ok(first));
+            stopped(Ok(second));
+            Producer::start(&settings, Arc::clone(&counters), drop).unwrap()
+        })
+        .await;
+    drop(tasks);
+    stopped(timeout(soon, producer.publish(&topic(), b"3", LONG)).await);
+}
+
+/// The nsqd behind a load balancer that is shut down, say: each connection ends for a reason of its own.
+#[tokio::test]
+async fn an_error_that_answers_nothing_is_no_reason_to_dial_at_once() {
+    local(async {
+        let setup = Setup::new(|settings| settings.reconnect_min = Duration::from_millis(50)).await;
+        let mut dials = 0;
+        let end = Instant::now() + Duration::from_millis(500);
+        while let Ok(accepted) = tokio::time::timeout_at(end, setup.listener.accept()).await {
+            dials += 1;
+            let mut socket = accepted.unwrap().0;
+            let mut frames = Vec::new();
+            write_response(&mut frames, OK);
+            write_error(&mut frames, ErrorCode::Invalid, "not now");
+            // The producer may have closed it already, which is no matter here.
+            let _sent = socket.write_all(&frames).await;
+            let _read = socket.read(&mut [0; 4096]).await;
+        }
+        assert!((2..=20).contains(&dials), "{dials} dials");
+        assert!(setup.events.borrow().iter().any(|event| event.contains("E_INVALID not now")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_publish_may_wait_for_ever() {
+    local(async {
+        let setup = Setup::new(|settings| settings.connection.connect_timeout = Duration::MAX).await;
+        let mut nsqd = Session::accept(&setup.listener).await;
+        let patient = setup.publish("1", Duration::MAX);
+        nsqd.expect("PUB t 1").await;
+        nsqd.ok().await;
+        patient.await.unwrap().unwrap();
     })
     .await;
 }

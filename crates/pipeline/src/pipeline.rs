@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use crate::lane::StartCause;
 use crate::ledger::{LaneCounters, RouteSnapshot, Snapshot};
 use crate::settings::PipelineSettings;
-use crate::worker::{self, WorkerParts};
+use crate::worker::{self, Worker, WorkerParts};
 
 /// What the lanes are wished to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Pipeline {
 /// Starts every lane of every route.
 ///
 /// # Errors
-/// The first route whose settings cannot be used. Nothing runs then: lanes that had started are drained.
+/// The first route whose settings cannot be used. Nothing has run then: no lane dials before the last one is made.
 pub fn start(settings: PipelineSettings) -> Result<Pipeline, StartError> {
     let lanes: usize = settings.routes.iter().map(|route| route.lanes).sum();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -65,9 +65,9 @@ pub fn start(settings: PipelineSettings) -> Result<Pipeline, StartError> {
         routes.push((route.name.clone(), counters));
     }
 
-    let mut pipeline = Pipeline { wish, alive, workers: Vec::new(), routes };
+    let mut workers = Vec::new();
     for (number, lanes) in spread.into_iter().enumerate() {
-        pipeline.workers.push(worker::start(WorkerParts {
+        workers.push(worker::start(WorkerParts {
             number,
             lanes,
             shared: shared.clone(),
@@ -76,7 +76,8 @@ pub fn start(settings: PipelineSettings) -> Result<Pipeline, StartError> {
             alive: alive_sender.clone(),
         })?);
     }
-    Ok(pipeline)
+    let workers = workers.into_iter().map(Worker::run).collect();
+    Ok(Pipeline { wish, alive, workers, routes })
 }
 
 impl Pipeline {
@@ -102,5 +103,59 @@ impl Pipeline {
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use client::{ConsumerSettings, Source};
+    use delivery::{EndpointSettings, EndpointUrl, Roots};
+    use testkit::nsqd::ScriptedNsqd;
+
+    use super::*;
+    use crate::backoff::BackoffSettings;
+    use crate::settings::RouteSettings;
+
+    fn route(nsqd: &ScriptedNsqd, roots: Roots) -> RouteSettings {
+        let source = Source::Nsqds(vec![nsqd.address().to_string()]);
+        let (topic, channel) = ("events".parse().expect("a name"), "tests".parse().expect("a name"));
+        let mut endpoint = EndpointSettings::new(EndpointUrl::parse("https://127.0.0.1:1/").expect("a URL"));
+        endpoint.tls.roots = roots;
+        RouteSettings {
+            name: "r".to_owned(),
+            consumer: ConsumerSettings::new(topic, channel, source),
+            endpoint,
+            lanes: 1,
+            concurrency: 2,
+            max_in_flight: None,
+            idempotency_key: true,
+            backoff: BackoffSettings::default(),
+            drain_grace: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "no runtime is here that it could hold up")]
+    fn nothing_is_dialled_when_the_last_worker_cannot_start() {
+        let nsqd = ScriptedNsqd::start();
+        // A certificate that was there when the settings were checked, and is not any more.
+        let gone = Roots::Files(vec!["/nonexistent/authority.pem".into()]);
+        let start_with = |roots| {
+            let routes = vec![route(&nsqd, Roots::System), route(&nsqd, roots)];
+            start(PipelineSettings { routes, threads: Some(2), dials_max: 16 })
+        };
+        let error = start_with(gone).expect_err("the second route cannot start");
+        assert!(matches!(error.cause, StartCause::Endpoint(_)), "{error}");
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(nsqd.counts().accepted, 0);
+        let pipeline = start_with(Roots::System).expect("both can");
+        let began = std::time::Instant::now();
+        while nsqd.counts().accepted < 2 {
+            assert!(began.elapsed() < testkit::PATIENCE, "both are dialled now");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop(pipeline);
     }
 }

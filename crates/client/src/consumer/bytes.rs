@@ -3,7 +3,9 @@
 //! NSQ has no credit in bytes, only RDY, a count of messages. So the largest message seen lately stands for
 //! all: the sum of RDY stays under `in_flight_bytes_max` divided by it. What has not been seen yet cannot be
 //! counted on, so a fresh connection, and one that has been quiet, starts with as few messages as would fit
-//! were they all of `message_bytes_max`, and doubles each time that many have come.
+//! were they all of `message_bytes_max`, and doubles each time that many have come. All nsqds share that start,
+//! those included that are still to be reached; when one more is known, the others stand as if they had
+//! started beside it.
 
 /// The largest message lately: of the current stretch of time and the one before it.
 #[derive(Debug)]
@@ -40,9 +42,9 @@ impl BytesBound {
         messages(self.limit, self.largest())
     }
 
-    /// Where one of `connections` starts: before their first message they hold nothing that is known.
-    pub(super) fn start(&self, connections: usize) -> u32 {
-        messages(self.limit / connections.max(1) as u64, self.message_bytes_max)
+    /// Where one of `nsqds` starts: before their first message they hold nothing that is known.
+    pub(super) fn start(&self, nsqds: usize) -> u32 {
+        messages(self.limit / nsqds.max(1) as u64, self.message_bytes_max)
     }
 
     fn largest(&self) -> u64 {
@@ -82,6 +84,15 @@ impl SlowStart {
             self.cap = self.cap.saturating_mul(2);
         }
         doubles
+    }
+
+    /// Stands as if it had started at `start`, if that is lower.
+    pub(super) fn restart(&mut self, start: u32) {
+        let mut cap = start;
+        while cap <= self.seen && cap < u32::MAX {
+            cap = cap.saturating_mul(2);
+        }
+        self.cap = self.cap.min(cap);
     }
 
     /// Ends a stretch of time. One without a message ends what was learnt.
@@ -140,6 +151,24 @@ mod tests {
         }
         assert_eq!(caps, [8, 16, 32, 64]);
         assert_eq!(slow.seen, 32);
+    }
+
+    #[test]
+    fn a_lower_start_counts_for_what_was_seen_since_the_higher_one() {
+        let mut slow = SlowStart::new(12);
+        slow.restart(6);
+        assert_eq!(slow.cap(), 6);
+        for _ in 0..5 {
+            slow.saw();
+        }
+        slow.restart(4);
+        assert_eq!(slow.cap(), 6, "8 by then, which is more than it had");
+        (0..100).for_each(|_| _ = slow.saw());
+        let grown = slow.cap();
+        slow.restart(1);
+        assert_eq!((grown, slow.cap()), (192, 128));
+        slow.restart(4_000);
+        assert_eq!(slow.cap(), 128, "a higher one changes nothing");
     }
 
     #[test]

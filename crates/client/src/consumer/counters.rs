@@ -82,8 +82,8 @@ counters! {
     adopted,
     /// Those over `message_bytes_max`; counted among `requeued` too.
     oversized,
-    /// FINs that were given to a connection that ended before it could send them. Counted among `finished`
-    /// too; their messages come again.
+    /// FINs that were given to a connection that could not send them before it ended or before their deadline.
+    /// Counted among `finished` too; their messages come again.
     finishes_unsent,
     /// TOUCHes written.
     touched,

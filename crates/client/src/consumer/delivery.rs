@@ -176,7 +176,7 @@ impl fmt::Debug for Delivery {
             .field("id", &self.head.id)
             .field("attempts", &self.attempts())
             .field("bytes", &self.body.len())
-            .field("state", &self.state())
+            .field("live", &self.is_live())
             .finish()
     }
 }

@@ -89,6 +89,15 @@ pub enum Event {
         /// How many nsqds it lists for the topic.
         nodes: usize,
     },
+    /// An nsqlookupd lists more nsqds for the topic than are dialled.
+    TooManyListed {
+        /// The nsqlookupd's address.
+        lookupd: String,
+        /// How many it lists.
+        nodes: usize,
+        /// How many of them are taken: the first in the order of their addresses.
+        taken: usize,
+    },
 }
 
 /// Why a connection ended.
@@ -142,7 +151,8 @@ impl Event {
             Event::ConnectFailed { .. }
             | Event::ServerError { .. }
             | Event::Oversized { .. }
-            | Event::LookupFailed { .. } => true,
+            | Event::LookupFailed { .. }
+            | Event::TooManyListed { .. } => true,
         }
     }
 }
@@ -185,6 +195,9 @@ impl fmt::Display for Event {
             Event::LookupFailed { lookupd, error } => write!(f, "nsqlookupd {lookupd}: {error}"),
             Event::LookupAnswered { lookupd, nodes } => {
                 write!(f, "nsqlookupd {lookupd}: lists {nodes} nsqds")
+            }
+            Event::TooManyListed { lookupd, nodes, taken } => {
+                write!(f, "nsqlookupd {lookupd}: lists {nodes} nsqds, of which {taken} are dialled")
             }
         }
     }

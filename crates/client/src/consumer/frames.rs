@@ -246,6 +246,23 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_small_body_keeps_no_read_buffer_alive() {
+        let (mut near, mut far) = tokio::io::duplex(4096);
+        let mut bytes = Vec::new();
+        message(&mut bytes, 1, &[1; 100]);
+        message(&mut bytes, 2, &[2; 100]);
+        near.write_all(&bytes).await.expect("there is a reader");
+        let (mut frames, spare) = (Frames::new(4096, 20_000), Cell::new(None));
+        poll_fn(|cx| frames.poll_fill(cx, &mut far, &spare)).await.expect("a pipe cannot fail");
+        for _ in 0..2 {
+            let Ok(Some(Inbound::Message { body, .. })) = frames.next(Instant::now()) else { panic!() };
+            assert_eq!(body.try_into_mut().expect("nobody shares it").capacity(), 100);
+        }
+        assert!(poll_fn(|cx| Poll::Ready(frames.poll_fill(cx, &mut far, &spare).is_pending())).await);
+        assert_eq!(spare.take().map(|buffer| buffer.len()), Some(4096), "it is free for the next one");
+    }
+
     async fn read_all(far: &mut tokio::io::DuplexStream) -> Result<Vec<String>, FrameError> {
         let (mut frames, spare, mut seen) = (Frames::new(4096, 20_000), Cell::new(None), Vec::new());
         loop {

@@ -62,6 +62,8 @@ struct Entry {
     read_at: Instant,
     /// When it was read or last touched: nsqd's clock runs from there.
     renewed_at: Instant,
+    /// `renewed_at` and `touched` as they were before the last TOUCH, should that one not leave.
+    before_touch: (Instant, bool),
     /// Who waits to hear that it is lost.
     watcher: Option<Waker>,
 }
@@ -105,6 +107,8 @@ pub(super) struct InFlight {
     vacant: Vec<u32>,
     by_id: HashMap<MessageId, u32, BuildHasherDefault<IdHasher>>,
     live: u32,
+    /// Those whose TOUCH may still be on its way to the stream.
+    touching: Vec<MessageId>,
 }
 
 impl InFlight {
@@ -133,6 +137,7 @@ impl InFlight {
             touched: false,
             read_at,
             renewed_at: read_at,
+            before_touch: (read_at, false),
             watcher: None,
         };
         self.live += 1;
@@ -217,13 +222,35 @@ impl InFlight {
         if entry.phase == Phase::Expired || entry.expired(timing, now) || now < entry.renewed_at + least {
             return None;
         }
-        (entry.renewed_at, entry.touched) = (now, true);
-        Some(entry.id)
+        let id = entry.touch(now);
+        self.touching.push(id);
+        Some(id)
     }
 
-    /// Until when it may be answered; `None` when it is not in the table.
+    /// The stream has taken every TOUCH.
+    pub(super) fn touches_left(&mut self) {
+        self.touching.clear();
+    }
+
+    /// The stream takes no more, and who knows when it will: the TOUCHes that may not have left extend nothing. False when
+    /// there are none.
+    pub(super) fn take_touches_back(&mut self) -> bool {
+        let any = !self.touching.is_empty();
+        for id in self.touching.drain(..) {
+            let Some(slot) = self.by_id.get(&id) else { continue };
+            let entry = &mut self.entries[*slot as usize];
+            // A newer delivery of the id has a time of its own.
+            if entry.touched {
+                (entry.renewed_at, entry.touched) = entry.before_touch;
+            }
+        }
+        any
+    }
+
+    /// Until when it may be answered; `None` when it no longer may.
     pub(super) fn deadline(&self, key: Key, timing: &Timing) -> Option<Instant> {
-        self.entry(key).map(|entry| timing.deadline(entry.read_at, entry.renewed_at))
+        let entry = self.entry(key).filter(|entry| entry.phase != Phase::Expired)?;
+        Some(timing.deadline(entry.read_at, entry.renewed_at))
     }
 
     /// nsqd's count at its newest delivery.
@@ -296,8 +323,9 @@ impl InFlight {
             if entry.expired(timing, now) {
                 self.expire_slot(slot as u32, &mut swept);
             } else if may_touch && timing.touch_due(entry.read_at, entry.renewed_at, now) {
-                (entry.renewed_at, entry.touched) = (now, true);
-                touch(&entry.id);
+                let id = entry.touch(now);
+                self.touching.push(id);
+                touch(&id);
                 swept.touched += 1;
             }
         }
@@ -325,6 +353,12 @@ impl InFlight {
 impl Entry {
     fn expired(&self, timing: &Timing, now: Instant) -> bool {
         now >= timing.deadline(self.read_at, self.renewed_at)
+    }
+
+    fn touch(&mut self, now: Instant) -> MessageId {
+        self.before_touch = (self.renewed_at, self.touched);
+        (self.renewed_at, self.touched) = (now, true);
+        self.id
     }
 }
 
@@ -525,6 +559,7 @@ mod tests {
         assert!(t.table.touch(key, &t.timing, Duration::ZERO, t.at(300)).is_some());
         assert_eq!(t.table.touch_failed(id(1)).expired, 1);
         assert_eq!(t.table.touch_failed(id(1)).expired, 0);
+        assert_eq!(t.table.deadline(key, &t.timing), None, "there is none any more");
         assert_eq!(t.settle(key, 400), Standing::Expired);
         assert_eq!(t.table.touch_failed(id(9)).expired, 0);
     }
@@ -537,6 +572,31 @@ mod tests {
         assert_eq!(t.table.touch(key, &t.timing, least, t.at(50)), Some(id(1)));
         assert_eq!(t.table.touch(key, &t.timing, least, t.at(99)), None);
         assert_eq!(t.table.touch(key, &t.timing, least, t.at(925)), None, "expired");
+    }
+
+    #[test]
+    fn a_touch_that_has_not_left_is_taken_back() {
+        let mut t = Table::new();
+        let (left, stays) = (t.held_at(1, 0), t.held_at(2, 0));
+        assert_eq!(t.table.touch(left, &t.timing, Duration::ZERO, t.at(400)), Some(id(1)));
+        t.table.touches_left();
+        assert_eq!(t.sweep(500).0, [id(2)]);
+        assert!(t.table.take_touches_back());
+        assert!(!t.table.take_touches_back());
+        assert_eq!(t.table.deadline(left, &t.timing), Some(t.at(1_275)));
+        assert_eq!(t.table.deadline(stays, &t.timing), Some(t.at(875)));
+        assert_eq!(t.table.touch_failed(id(2)).expired, 0, "no TOUCH was written for it");
+        assert_eq!(t.sweep(875).1.expired, 1);
+    }
+
+    #[test]
+    fn a_newer_delivery_keeps_its_time_when_the_touch_of_the_older_is_taken_back() {
+        let mut t = Table::new();
+        let key = t.held_at(1, 0);
+        assert_eq!(t.sweep(500).0, [id(1)]);
+        assert_eq!(t.table.receive(id(1), 2, t.at(600)), Receipt::Adopted { older_was_live: true });
+        assert!(t.table.take_touches_back());
+        assert_eq!(t.table.deadline(key, &t.timing), Some(t.at(1_475)));
     }
 
     #[test]

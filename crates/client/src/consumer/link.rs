@@ -104,8 +104,21 @@ impl Link {
         &self.outbox
     }
 
-    pub(super) fn set_blocked(&self, blocked: bool) {
+    /// A write has ended. A TOUCH that the stream did not take counts for nothing: it is cut out, and nsqd's clock runs
+    /// from where it did.
+    pub(super) fn wrote(&self, blocked: bool) {
         self.blocked.set(blocked);
+        let mut table = self.table.borrow_mut();
+        if !blocked {
+            table.touches_left();
+        } else if table.take_touches_back() {
+            self.shared.counters.touched.sub(self.outbox.borrow_mut().cut_touches());
+        }
+    }
+
+    /// Cuts out the answers whose delivery has ended while they could not leave.
+    pub(super) fn cut_late(&self, now: Instant) {
+        self.shared.counters.finishes_unsent.add(self.outbox.borrow_mut().cut_late(now));
     }
 
     /// Messages that are held and can be settled.
@@ -171,6 +184,7 @@ impl Link {
             }
             Receipt::New(key) => {
                 counters.in_flight.add(1);
+                self.shared.delivery_came();
                 let bytes = body.len();
                 let delivery = Delivery::new(Rc::clone(self), key, head, body);
                 if self.shared.stops_at().is_some() {
@@ -242,30 +256,30 @@ impl Link {
     }
 
     pub(super) fn finish(&self, key: Key, now: Instant) -> Settled {
-        self.settle(key, now, |link, id| {
+        self.settle(key, now, |link, id, out| {
             link.shared.counters.finished.add(1);
-            link.write(|out| command::write_fin(out, &id));
+            command::write_fin(out, &id);
         })
     }
 
     pub(super) fn requeue(&self, key: Key, delay: Duration, now: Instant) -> Settled {
-        self.settle(key, now, |link, id| {
+        self.settle(key, now, |link, id, out| {
             link.shared.counters.requeued.add(1);
-            link.write(|out| command::write_req(out, &id, link.delay_ms(delay)));
+            command::write_req(out, &id, link.delay_ms(delay));
         })
     }
 
-    fn settle(&self, key: Key, now: Instant, live: impl FnOnce(&Link, MessageId)) -> Settled {
+    /// Called once for each delivery, at its end.
+    fn settle(&self, key: Key, now: Instant, answer: impl FnOnce(&Link, MessageId, &mut Vec<u8>)) -> Settled {
+        let end = self.deadline(key);
         let standing = self.table.borrow_mut().settle(key, &self.timing, now);
+        self.shared.delivery_went(matches!(standing, Standing::Expired | Standing::Gone));
         match standing {
             Standing::Live(id) => {
                 self.shared.counters.in_flight.sub(1);
-                live(self, id);
+                answer(self, id, self.outbox.borrow_mut().push_answer(id, end));
+                self.wake();
                 self.share_came_free();
-                if self.stage() == Stage::Closing {
-                    // It may have been the last one that the stop waits for.
-                    self.wake();
-                }
                 return Settled::Sent;
             }
             Standing::ExpiresNow | Standing::Expired | Standing::Gone => self.count_expiry(standing),
@@ -285,6 +299,14 @@ impl Link {
         if standing == Standing::ExpiresNow {
             self.shared.counters.in_flight.sub(1);
             self.shared.counters.expired.add(1);
+            self.expired_in_a_stop();
+        }
+    }
+
+    /// It may have been the last one that a stop waits for, and there is no answer to write that would wake the task.
+    fn expired_in_a_stop(&self) {
+        if self.stage() == Stage::Closing {
+            self.wake();
         }
     }
 
@@ -348,9 +370,12 @@ impl Link {
 impl Link {
     /// Touches what is due, expires what is over.
     pub(super) fn sweep(&self, now: Instant) {
-        let mut outbox = self.outbox.borrow_mut();
         // A TOUCH in a buffer that does not empty extends nothing, and would gather there.
-        let may_touch = !self.blocked.get();
+        self.sweep_with(now, !self.blocked.get());
+    }
+
+    fn sweep_with(&self, now: Instant, may_touch: bool) {
+        let mut outbox = self.outbox.borrow_mut();
         let touch = |id: &MessageId| command::write_touch(outbox.push(), id);
         let swept = self.table.borrow_mut().sweep(&self.timing, now, may_touch, touch);
         drop(outbox);
@@ -365,11 +390,18 @@ impl Link {
         if swept.waiting_expired {
             self.shared.ready.purge(Delivery::is_live);
         }
+        if swept.expired > 0 {
+            // nsqd would send as many anew, while those that are held keep their bodies.
+            self.shared.rebalance(false);
+            self.expired_in_a_stop();
+        }
         swept.watchers.into_iter().for_each(Waker::wake);
     }
 
-    /// The stop's grace has passed: what is still held goes back.
-    pub(super) fn requeue_all(&self) {
+    /// The stop's grace has passed: what is still held goes back, unless its own time has passed too and no sweep has
+    /// seen it yet.
+    pub(super) fn requeue_all(&self, now: Instant) {
+        self.sweep_with(now, false);
         let counters = &self.shared.counters;
         let mut outbox = self.outbox.borrow_mut();
         let watchers = self.table.borrow_mut().clear(|id| {

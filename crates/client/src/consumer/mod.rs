@@ -24,8 +24,9 @@
 //!   sent for it later.
 //! - No task waits for a receiver: heartbeats are answered while every receiver is busy, and what is held is
 //!   touched meanwhile.
-//! - The sum of RDY stays within `max_in_flight` and what fits of the largest message lately; none is above
-//!   its connection's `max_rdy_count`.
+//! - The sum of RDY, and of what is held though it expired or its connection ended, stays within `max_in_flight`
+//!   and what fits of the largest message lately, but for one message for each connection; no RDY is above its
+//!   connection's `max_rdy_count`.
 //! - On a message's way there is no lock, no timer and no task of its own, and no allocation but its body's.
 
 mod bytes;
@@ -54,6 +55,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::after::after;
 use crate::dial::Dialer;
 use crate::lookup::Lookup;
 use crate::settings::SettingError;
@@ -186,7 +188,7 @@ impl Consumer {
     ///
     /// May be called again, to cut the grace short.
     pub async fn stop(&self, grace: Duration) {
-        self.0.0.begin_stop(Instant::now() + grace);
+        self.0.0.begin_stop(after(grace));
         self.0.0.tasks_ended().await;
     }
 }

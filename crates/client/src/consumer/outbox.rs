@@ -3,8 +3,12 @@
 //! Everybody appends here, and the connection's task writes what has gathered once per poll: the FINs of many
 //! deliveries leave in one write, without a timer that would hold them back. It is bounded by what it
 //! answers: one FIN or REQ per delivery, a TOUCH only while the last one has left, a NOP per heartbeat.
+//!
+//! While the stream takes nothing, what stands here grows old: an answer whose delivery has ended is cut out
+//! before the next write.
 
-use wire::Command;
+use tokio::time::Instant;
+use wire::{Command, MessageId};
 
 /// Above this a buffer that has been emptied is given back: it grew while its nsqd did not read.
 const KEPT_BYTES: usize = 16 * 1024;
@@ -14,6 +18,10 @@ pub(super) struct Outbox {
     bytes: Vec<u8>,
     /// How much of `bytes` has been written.
     written: usize,
+    /// The FINs and REQs since it was last empty, each with the end of its delivery.
+    answers: Vec<(Instant, MessageId)>,
+    /// The first of those ends.
+    first_end: Option<Instant>,
 }
 
 impl Outbox {
@@ -22,10 +30,62 @@ impl Outbox {
         &mut self.bytes
     }
 
+    /// Appends the answer to a delivery, which must leave before `end`.
+    pub(super) fn push_answer(&mut self, id: MessageId, end: Instant) -> &mut Vec<u8> {
+        self.answers.push((end, id));
+        self.first_end = Some(self.first_end.map_or(end, |first| first.min(end)));
+        self.push()
+    }
+
+    /// Cuts out the answers whose delivery has ended. Returns how many were FINs.
+    pub(super) fn cut_late(&mut self, now: Instant) -> u64 {
+        if self.first_end.is_none_or(|end| now < end) {
+            return 0;
+        }
+        let (late, timely): (Vec<_>, Vec<_>) = self.answers.drain(..).partition(|(end, _)| now >= *end);
+        self.first_end = timely.iter().map(|(end, _)| *end).min();
+        self.answers = timely;
+        let mut late: Vec<_> = late.into_iter().map(|(_, id)| id.0).collect();
+        late.sort_unstable();
+        let mut finishes = 0;
+        self.cut(|line| {
+            let answer = line.strip_prefix(b"FIN ").or_else(|| line.strip_prefix(b"REQ "));
+            let id = answer.and_then(|rest| rest.first_chunk());
+            let is_late = id.is_some_and(|id| late.binary_search(id).is_ok());
+            finishes += u64::from(is_late && line.starts_with(b"FIN "));
+            is_late
+        });
+        finishes
+    }
+
+    /// Cuts out the TOUCHes. Returns how many.
+    pub(super) fn cut_touches(&mut self) -> u64 {
+        self.cut(|line| line.starts_with(b"TOUCH "))
+    }
+
+    /// Cuts out the commands that `goes` says, but for one that is on its way. Returns how many.
+    fn cut(&mut self, mut goes: impl FnMut(&[u8]) -> bool) -> u64 {
+        let waiting = self.bytes.split_off(self.behind_started());
+        let mut cut = 0;
+        for line in waiting.split_inclusive(|byte| *byte == b'\n') {
+            if goes(line) {
+                cut += 1;
+            } else {
+                self.bytes.extend_from_slice(line);
+            }
+        }
+        cut
+    }
+
+    /// Where the first command begins that is not on its way yet.
+    fn behind_started(&self) -> usize {
+        let rest = self.unwritten().iter().position(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        self.written + if self.started() < self.written { rest } else { 0 }
+    }
+
     /// Puts a command before all that are not on their way yet, behind the one that is.
     pub(super) fn push_first(&mut self, command: &Command<'_>) {
-        let rest = self.unwritten().iter().position(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        let place = self.written + if self.started() < self.written { rest } else { 0 };
+        let place = self.behind_started();
         let mut first = Vec::new();
         command.write(&mut first);
         self.bytes.splice(place..place, first);
@@ -46,6 +106,8 @@ impl Outbox {
             self.bytes.clear();
             self.bytes.shrink_to(KEPT_BYTES);
             self.written = 0;
+            self.answers.clear();
+            self.first_end = None;
         } else if self.written > KEPT_BYTES {
             let start = self.started();
             self.bytes.drain(..start);
@@ -69,6 +131,8 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use wire::command;
+
     use super::*;
 
     fn with(bytes: &[u8]) -> Outbox {
@@ -98,6 +162,28 @@ mod tests {
         outbox.wrote(5);
         outbox.push_first(&Command::Cls);
         assert_eq!(outbox.unwritten(), b"\nCLS\n");
+    }
+
+    #[test]
+    fn an_answer_whose_delivery_has_ended_does_not_leave() {
+        let id = |n: u8| MessageId([b'a' + n; 16]);
+        let start = Instant::now();
+        let at = |ms| start + std::time::Duration::from_millis(ms);
+        let mut outbox = with(b"NOP\n");
+        for n in 0..4 {
+            command::write_fin(outbox.push_answer(id(n), at(100 * u64::from(n))), &id(n));
+        }
+        command::write_req(outbox.push_answer(id(4), at(150)), &id(4), 7);
+        // NOP and a part of the first FIN are on their way.
+        outbox.wrote(6);
+        assert_eq!(outbox.cut_late(at(200)), 2, "of b and c");
+        assert_eq!(outbox.unwritten(), b"N aaaaaaaaaaaaaaaa\nFIN dddddddddddddddd\n");
+        assert_eq!(outbox.cut_late(at(299)), 0);
+        assert_eq!(outbox.cut_late(at(300)), 1);
+        outbox.wrote(19);
+        assert!(outbox.is_empty());
+        command::write_fin(outbox.push_answer(id(5), at(500)), &id(5));
+        assert_eq!((outbox.cut_late(at(499)), outbox.unwritten().len()), (0, 21));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use wire::{ChannelName, TopicName};
 use crate::in_process::InProcess;
 use crate::lookup::LookupSettings;
 use crate::settings::{Compression, ConnectionSettings, SettingError, TlsSettings};
+use crate::stream::split_address;
 
 /// Everything about a consumer. [`ConsumerSettings::new`] gives the defaults; each field can then be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +108,7 @@ impl ConsumerSettings {
         match &self.source {
             Source::Nsqds(nsqds) if nsqds.is_empty() => refuse("[]", "name at least one nsqd"),
             Source::Nsqds(nsqds) => {
-                for address in nsqds.iter().filter(|address| !is_host_and_port(address)) {
+                for address in nsqds.iter().filter(|address| split_address(address).is_none()) {
                     refuse(address, "must be host:port, such as 10.0.0.5:4150 or [::1]:4150");
                 }
             }
@@ -160,16 +161,6 @@ impl ConsumerSettings {
     }
 }
 
-fn is_host_and_port(address: &str) -> bool {
-    address.rsplit_once(':').is_some_and(|(host, port)| {
-        let bare_ipv6 = host.contains(':') && !host.starts_with('[');
-        !host.is_empty()
-            && !bare_ipv6
-            && !host.contains(char::is_whitespace)
-            && port.parse::<u16>().is_ok_and(|port| port != 0)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +188,9 @@ mod tests {
                 "[::1]:4150".into(),
                 "h:0".into(),
                 ":1".into(),
+                "[name]:1".into(),
+                "a/b:4150".into(),
+                "user@h:4150".into(),
             ]),
             max_in_flight: 0,
             in_flight_bytes_max: 0,
@@ -213,7 +207,7 @@ mod tests {
             ..settings()
         };
         let fields: Vec<&str> = wrong.validate().iter().map(|error| error.field).collect();
-        assert_eq!(fields.iter().filter(|field| **field == "nsqd_tcp_addresses").count(), 4);
+        assert_eq!(fields.iter().filter(|field| **field == "nsqd_tcp_addresses").count(), 7);
         for field in [
             "heartbeat_interval",
             "max_in_flight",

@@ -40,6 +40,8 @@ pub(super) struct Shared {
     /// Asks for a poll of the nsqlookupds now.
     pub(super) look_up: Notify,
     links: RefCell<Vec<Rc<Link>>>,
+    /// Deliveries that exist, whether they can still be settled or not: each keeps its body.
+    deliveries: Cell<u32>,
     sizes: RefCell<BytesBound>,
     paused: Cell<bool>,
     /// Counts up while there are more connections than messages to hold.
@@ -66,6 +68,7 @@ impl Shared {
             nodes: RefCell::default(),
             look_up: Notify::new(),
             links: RefCell::default(),
+            deliveries: Cell::new(0),
             sizes: RefCell::new(sizes),
             paused: Cell::new(false),
             turn: Cell::new(0),
@@ -133,8 +136,11 @@ impl Drop for Running {
 
 /// Connections and their shares.
 impl Shared {
-    /// A connection is there, and waits for the answer to SUB.
+    /// A connection is there, and waits for the answer to SUB. It may be the first of an nsqd that was just
+    /// found: the starts of the others must leave room for its own.
     pub(super) fn entered(&self, link: Rc<Link>) {
+        let start = self.slow_start();
+        self.links.borrow().iter().for_each(|other| other.usage().restart(start));
         self.links.borrow_mut().push(link);
     }
 
@@ -161,7 +167,7 @@ impl Shared {
 
     /// Where a fresh connection starts: as low as is safe before the size of its messages is known.
     pub(super) fn slow_start(&self) -> u32 {
-        self.sizes.borrow().start(self.links.borrow().len() + 1)
+        self.sizes.borrow().start(self.nodes.borrow().len())
     }
 
     /// Notes the size of a message; true when it is the largest lately.
@@ -174,9 +180,34 @@ impl Shared {
         self.share_waits.get()
     }
 
-    /// How many messages all connections together may hold.
-    fn total(&self) -> u32 {
-        if self.paused.get() { 0 } else { self.settings.max_in_flight.min(self.sizes.borrow().ceiling()) }
+    /// A delivery has begun to exist.
+    pub(super) fn delivery_came(&self) {
+        self.deliveries.set(self.deliveries.get() + 1);
+    }
+
+    /// One is gone, and so is its body. What an orphan took is free again, once per 50 ms however many go.
+    pub(super) fn delivery_went(&self, orphan: bool) {
+        self.deliveries.set(self.deliveries.get() - 1);
+        if orphan {
+            self.look_again.notify_one();
+        }
+    }
+
+    /// Deliveries that are held though they expired or their connection ended: nsqd no longer counts them, but
+    /// their bodies are here until the work on them is over.
+    fn orphans(&self, links: &[Rc<Link>]) -> u32 {
+        let live: u32 = links.iter().map(|link| link.live()).sum();
+        self.deliveries.get().saturating_sub(live)
+    }
+
+    /// How many messages the connections that flow may hold together. One each remains whatever the orphans
+    /// take, so that a message that was delivered again finds the work that still runs on it.
+    fn total(&self, links: &[Rc<Link>], flowing: usize) -> u32 {
+        if self.paused.get() {
+            return 0;
+        }
+        let limit = self.settings.max_in_flight.min(self.sizes.borrow().ceiling());
+        limit.saturating_sub(self.orphans(links)).max(limit.min(flowing as u32))
     }
 
     /// Divides RDY anew, and writes it where that is worth it, or where connections came, went or paused
@@ -188,7 +219,7 @@ impl Shared {
         let flowing: Vec<&Rc<Link>> = links.iter().filter(|link| link.stage() == Stage::Flowing).collect();
         let now = Instant::now();
         let uses: Vec<Use> = flowing.iter().map(|link| link.look(now)).collect();
-        let total = self.total();
+        let total = self.total(&links, flowing.len());
         let plan = rdy::plan(total, &uses, self.turn.get());
         self.share_waits.set(plan.waiting);
         if plan.waiting {
@@ -236,7 +267,7 @@ impl Shared {
         }
         if round % ROUNDS_OF_SIZE == ROUNDS_OF_SIZE - 1 {
             self.sizes.borrow_mut().forget();
-            let start = self.sizes.borrow().start(links.len());
+            let start = self.slow_start();
             links.iter().for_each(|link| link.usage().forget_sizes(start));
         }
         drop(links);

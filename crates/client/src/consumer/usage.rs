@@ -92,6 +92,11 @@ impl Usage {
         self.peak_before.set(self.peak.replace(in_flight));
     }
 
+    /// One more nsqd is known, and all together start lower.
+    pub(super) fn restart(&self, start: u32) {
+        self.slow_start.borrow_mut().restart(start);
+    }
+
     /// A long stretch has passed: a connection that was quiet for all of it starts over.
     pub(super) fn forget_sizes(&self, start: u32) {
         self.slow_start.borrow_mut().forget(start);

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use wire::frame::OK;
 use wire::{AuthResponse, Command, IdentifyResponse, MAGIC_V2, ServerError};
 
+use crate::after::after;
 use crate::in_process::InProcess;
 use crate::settings::{Compression, ConnectionSettings, Secret, SettingError};
 use crate::stream::{ConnectError, Resolver, Stream, Transport, connect, split_address};
@@ -85,7 +86,7 @@ impl Dialer {
     /// # Errors
     /// Which step failed, and how. Nothing is tried again, and no error shows the secret.
     pub async fn dial(&self, address: &str) -> Result<Dialled, DialError> {
-        let deadline = Instant::now() + self.0.settings.connect_timeout;
+        let deadline = after(self.0.settings.connect_timeout);
         let step = Cell::new(Step::Connect);
         let dial = async {
             let socket = connect(&self.0.resolver, address, deadline).await?;
@@ -101,7 +102,7 @@ impl Dialer {
     /// # Errors
     /// Those of a dial.
     pub async fn open(&self, queue: &InProcess) -> Result<Dialled, DialError> {
-        let deadline = Instant::now() + self.0.settings.connect_timeout;
+        let deadline = after(self.0.settings.connect_timeout);
         let step = Cell::new(Step::Connect);
         let open = async {
             let pipe = queue.connect().map_err(|error| DialError::broken(Step::Connect, error))?;

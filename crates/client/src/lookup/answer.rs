@@ -72,7 +72,7 @@ pub(super) fn parse(status: u16, body: &[u8]) -> Result<Vec<Node>, LookupError> 
     let refused = |status, text: &str| LookupError::Refused { status, text: shown(text) };
     let answer: Answer = match serde_json::from_slice(body) {
         Ok(answer) => answer,
-        Err(error) if status == 200 => return Err(LookupError::Json { reason: error.to_string() }),
+        Err(error) if status == 200 => return Err(LookupError::Json { reason: shown(&error.to_string()) }),
         Err(_) => return Err(refused(status, &String::from_utf8_lossy(body))),
     };
     let text = answer.message.or(answer.status_txt).unwrap_or_default();
@@ -160,6 +160,14 @@ mod tests {
         let Err(LookupError::Refused { status: 502, text }) = parse(502, &body) else { panic!() };
         assert_eq!(text.chars().count(), TEXT_MAX);
         assert!(!text.contains('\x1b'));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_cut_and_printable_too() {
+        let body = [&br#"{"producers":"\u001b"#[..], &b"x".repeat(1 << 20), br#""}"#].concat();
+        let Err(LookupError::Json { reason }) = parse(200, &body) else { panic!() };
+        assert_eq!(reason.chars().count(), TEXT_MAX);
+        assert!(!reason.contains('\x1b'));
     }
 
     #[test]

@@ -53,7 +53,8 @@ impl Listing {
     }
 
     /// Every node listed, each once.
-    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+    #[cfg(test)]
+    fn nodes(&self) -> impl Iterator<Item = &Node> {
         let earlier = |before: usize, address: &String| {
             self.answers[..before].iter().any(|answer| answer.contains_key(address))
         };

@@ -15,8 +15,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
+use crate::after::after;
 use crate::settings::{SettingError, TlsSettings};
 use crate::stream::{ConnectError, Resolver};
 use crate::tls::{Tls, TlsFailure};
@@ -174,10 +175,10 @@ impl Lookup {
 
 impl Inner {
     async fn ask_one(&self, lookupd: &Lookupd, topic: &str) -> Result<Vec<Node>, LookupError> {
-        let after = self.settings.timeout;
-        let deadline = Instant::now() + after;
+        let timeout = self.settings.timeout;
+        let deadline = after(timeout);
         let got = timeout_at(deadline, self.get(lookupd, &lookupd.target(topic), deadline)).await;
-        let (status, body) = got.unwrap_or(Err(LookupError::Timeout { after }))?;
+        let (status, body) = got.unwrap_or(Err(LookupError::Timeout { after: timeout }))?;
         answer::parse(status, &body)
     }
 }

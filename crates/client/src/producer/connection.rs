@@ -35,6 +35,9 @@ pub enum Disconnect {
     /// nsqd refused a request; it closes the connection behind that.
     #[error("nsqd answered {0}")]
     Refused(ServerError),
+    /// nsqd ended it with an error that answers no request.
+    #[error("nsqd ended the connection: {0}")]
+    Server(ServerError),
     /// What came is no frame.
     #[error(transparent)]
     Frame(FrameError),
@@ -212,8 +215,9 @@ fn refused(shared: &Shared, error: ServerError) -> Disconnect {
     if !error.is_fatal() {
         return Disconnect::OutOfOrder;
     }
-    // Without a request to answer it is nsqd's own reason to end the connection.
-    let resent = shared.requests.borrow_mut().refused(&error).unwrap_or(0);
+    let Ok(resent) = shared.requests.borrow_mut().refused(&error) else {
+        return Disconnect::Server(error);
+    };
     shared.counters.resent.add(resent);
     Disconnect::Refused(error)
 }

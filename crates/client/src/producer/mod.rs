@@ -22,10 +22,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use wire::command::write_mpub;
 use wire::{Command, TopicName};
 
+use crate::after::after;
 use crate::consumer::Counter;
 use crate::dial::{DialError, Dialer};
 use crate::settings::{ConnectionSettings, SettingError};
@@ -33,7 +34,11 @@ use crate::stream::split_address;
 
 pub use connection::Disconnect;
 pub use error::{NotSent, OutcomeUnknown, PublishError};
+use run::Served;
 use shared::Shared;
+
+/// What stands before each body of several.
+const LENGTH_BYTES: usize = 4;
 
 /// Where and how to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +49,8 @@ pub struct ProducerSettings {
     pub connection: ConnectionSettings,
     /// Requests that may be unanswered at once (1,000). A publish above it waits its turn, within its deadline.
     pub requests_max: usize,
-    /// Bytes of requests that may be unanswered at once (16 MiB); so also the largest request.
+    /// Bytes of requests that may be unanswered at once (16 MiB); so also the largest request. Bodies count, and the 4 bytes
+    /// that each one behind the first of its request adds.
     pub bytes_max: usize,
     /// Shortest time between a failure and the next dial (100 ms).
     pub reconnect_min: Duration,
@@ -159,7 +165,7 @@ impl Producer {
         }
         let dialer = Dialer::new(&settings.connection)?;
         let shared = Rc::new(Shared::new(settings, counters));
-        tokio::task::spawn_local(run::run(Rc::clone(&shared), dialer, settings.clone(), events));
+        tokio::task::spawn_local(run::run(Served(Rc::clone(&shared)), dialer, settings.clone(), events));
         Ok(Producer(Rc::new(Handle(shared))))
     }
 
@@ -212,12 +218,16 @@ impl Producer {
         timeout: Duration,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), PublishError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = after(timeout);
         let lens = || bodies.iter().map(|body| body.as_ref().len());
         // nsqd answers an empty message with a fatal error, which would end the connection under its neighbours.
         let published = match lens().min() {
             None | Some(0) => Err(PublishError::NotSent(NotSent::Empty)),
-            Some(_) => self.0.0.publish(encode, lens().sum(), deadline).await,
+            // With many small bodies what stands between them is most of the request.
+            Some(_) => {
+                let bytes = lens().sum::<usize>() + LENGTH_BYTES * (bodies.len() - 1);
+                self.0.0.publish(encode, bytes, deadline).await
+            }
         };
         let counters = &self.0.0.counters;
         let counter = match &published {

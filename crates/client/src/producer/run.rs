@@ -12,12 +12,26 @@ use super::{ProducerEvent, ProducerSettings};
 use crate::dial::{Dialer, Dialled};
 use crate::reconnect::{Backoff, dice};
 
+/// The task's hold on what it shares with the handles. Whatever ends the task, a panic of `events` or the end of its
+/// `LocalSet` included, nobody may wait for it any longer.
+pub(super) struct Served(pub(super) Rc<Shared>);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.end();
+        let mut requests = self.0.requests.borrow_mut();
+        requests.lost(&OutcomeUnknown::Stopped, Instant::now());
+        requests.stop();
+    }
+}
+
 pub(super) async fn run(
-    shared: Rc<Shared>,
+    served: Served,
     dialer: Dialer,
     settings: ProducerSettings,
     mut events: impl FnMut(ProducerEvent),
 ) {
+    let shared = &served.0;
     let mut backoff = Backoff::new(settings.reconnect_min, settings.reconnect_max);
     while let Some(dialled) = shared.tend(dialer.dial(&settings.address)).await {
         let retry_in = match dialled {
@@ -31,7 +45,7 @@ pub(super) async fn run(
                 shared.counters.connects.add(1);
                 events(ProducerEvent::Connected);
                 let connected = Instant::now();
-                let Some(reason) = serve(&shared, dialled).await else { break };
+                let Some(reason) = serve(shared, dialled).await else { break };
                 backoff.lived(connected.elapsed());
                 // A refusal answers one request, so redialling at once cannot go on for ever; the requests behind it should not wait.
                 let at_once = matches!(reason, Disconnect::Refused(_));
@@ -46,9 +60,6 @@ pub(super) async fn run(
             break;
         }
     }
-    let mut requests = shared.requests.borrow_mut();
-    requests.lost(&OutcomeUnknown::Stopped, Instant::now());
-    requests.stop();
 }
 
 /// Until the connection ends. What was sent and not answered is of unknown outcome then; `None` when it is the producer that ends.

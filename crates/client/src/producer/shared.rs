@@ -12,9 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::error::{NotSent, OutcomeUnknown, PublishError};
 use super::request::{Request, Requests};
 use super::{ProducerCounters, ProducerSettings};
-
-/// How far off an alarm is set when there is nothing to wait for. Any time will do; tokio's clock ends far behind it.
-const FAR_OFF: std::time::Duration = std::time::Duration::from_secs(86_400);
+use crate::after::FAR_OFF;
 
 /// Where the producer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,19 +61,19 @@ impl Shared {
     pub(super) async fn publish(
         &self,
         encode: impl FnOnce(&mut Vec<u8>),
-        body_bytes: usize,
+        request_bytes: usize,
         deadline: Instant,
     ) -> Result<(), PublishError> {
         let not_sent = |why| Err(PublishError::NotSent(why));
         if self.life.get() != Life::Open {
             return not_sent(NotSent::Stopped);
         }
-        if body_bytes > self.bytes_max {
-            return not_sent(NotSent::TooLarge { bytes: body_bytes, max: self.bytes_max });
+        if request_bytes > self.bytes_max {
+            return not_sent(NotSent::TooLarge { bytes: request_bytes, max: self.bytes_max });
         }
         let turn = async {
             let turn = Arc::clone(&self.turns).acquire_owned().await?;
-            let bytes = Arc::clone(&self.bytes).acquire_many_owned(body_bytes as u32).await?;
+            let bytes = Arc::clone(&self.bytes).acquire_many_owned(request_bytes as u32).await?;
             Ok::<_, tokio::sync::AcquireError>([turn, bytes])
         };
         let shares = match timeout_at(deadline, turn).await {

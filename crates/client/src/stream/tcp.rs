@@ -103,17 +103,19 @@ fn timed_out() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
 }
 
-/// Host, without the brackets of an IPv6 address, and port.
+/// Host, without the brackets of an IPv6 address, and port. `None` where that is not what it says, or is not certain: the last
+/// group of a bare IPv6 address may be meant as one.
 pub(crate) fn split_address(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let port = port.parse().ok().filter(|port| *port != 0)?;
     let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(bracketed) => bracketed.parse::<IpAddr>().ok().filter(IpAddr::is_ipv6).map(|_| bracketed)?,
-        None => host,
+        None => {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            Some(host).filter(|host| !host.is_empty() && host.bytes().all(plain))?
+        }
     };
-    let plain = host.parse::<IpAddr>().is_ok()
-        || host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    (plain && !host.is_empty()).then_some((host, port))
+    Some((host, port))
 }
 
 #[cfg(test)]
@@ -136,6 +138,10 @@ mod tests {
             "[::1]",
             "[name]:1",
             "a b:1",
+            "a/b:4150",
+            "user@h:4150",
+            "::1:4150",
+            "[127.0.0.1]:1",
             "http://a:1",
         ] {
             assert_eq!(split_address(wrong), None, "{wrong:?}");

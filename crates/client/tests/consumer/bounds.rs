@@ -1,7 +1,8 @@
 //! Bytes and sizes.
 
 use client::{Event, Settled};
-use testkit::nsqd::{Act, ScriptedNsqd, id};
+use serde_json::json;
+use testkit::nsqd::{Act, NsqdOptions, ScriptedNsqd, id};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
@@ -80,6 +81,49 @@ fn bytes_in_flight_are_bounded_by_the_largest_message_lately() {
         nsqd.until(|counts| counts.finished == 100).await;
         let most = nsqd.connections()[0].in_flight_max;
         assert!((16..=32).contains(&most), "{most} in flight");
+    });
+}
+
+/// The work on them goes on, and with it their bodies stay: a new connection must not draw as many again.
+#[test]
+fn what_is_held_of_a_lost_connection_counts_until_it_is_let_go() {
+    local(async {
+        let nsqd = ScriptedNsqd::start();
+        let mut settings = settings([&nsqd]);
+        settings.in_flight_bytes_max = 32 * MIB as u64;
+        let (rig, first) = Rig::on(&nsqd, settings).await;
+        nsqd.feed((0..100).map(|serial| testkit::body::body(serial, MIB)));
+        let mut held = Vec::new();
+        while held.len() < 32 {
+            held.push(rig.recv().await);
+        }
+        first.send([Act::Drop]);
+        let mut second = nsqd.until_connection(1).await;
+        assert_eq!(second.until_rdy().await, 1);
+        sleep(600 * MS).await;
+        assert_eq!((nsqd.rdy_sum(), rig.counts().in_flight), (1, 1));
+        drop(held);
+        assert!(second.until_rdy().await > 1);
+    });
+}
+
+#[test]
+fn what_is_held_past_its_deadline_counts_until_it_is_let_go() {
+    local(async {
+        let identify = json!({"msg_timeout": 1_000, "max_msg_timeout": 1_000});
+        let nsqd = ScriptedNsqd::start_with(NsqdOptions { identify, ..Default::default() });
+        let mut settings = settings([&nsqd]);
+        settings.max_in_flight = 10;
+        let (rig, mut connection) = Rig::on(&nsqd, settings).await;
+        nsqd.feed((0..10).map(|serial| testkit::body::body(serial, 100)));
+        let mut held = Vec::new();
+        while held.len() < 10 {
+            held.push(rig.recv().await);
+        }
+        assert_eq!(connection.until_rdy().await, 1, "before nsqd could send ten more");
+        assert_eq!(rig.counts().expired, 10);
+        drop(held);
+        assert_eq!(connection.until_rdy().await, 10);
     });
 }
 

@@ -68,6 +68,46 @@ fn through(lookupds: &[&Lookupd], interval: Duration) -> ConsumerSettings {
     ConsumerSettings { source: Source::Lookupds(lookupds), lookup_interval: interval, ..settings([]) }
 }
 
+/// 64 MiB hold 12 messages of 5 MiB, however many nsqds they come from and whenever those are found.
+#[test]
+fn nsqds_that_are_found_one_after_another_start_as_low_as_together() {
+    local(async {
+        let nsqds = [ScriptedNsqd::start(), ScriptedNsqd::start(), ScriptedNsqd::start()];
+        let lookupd = Lookupd::start();
+        let _rig = Rig::start(through(&[&lookupd], 100 * MS));
+        let mut starts = Vec::new();
+        for known in 1..=3 {
+            lookupd.lists(&nsqds.iter().take(known).collect::<Vec<_>>());
+            starts.push(nsqds[known - 1].until_connection(0).await.until_rdy().await);
+        }
+        assert_eq!(starts, [12, 6, 4]);
+        sleep(300 * MS).await;
+        assert_eq!(nsqds.each_ref().map(ScriptedNsqd::rdy_sum), [4, 4, 4]);
+    });
+}
+
+#[test]
+fn no_more_nsqds_are_dialled_than_a_cluster_can_have() {
+    local(async {
+        let lookupd = Lookupd::start();
+        // Nobody listens there; what counts is how many are taken.
+        let producers: Vec<_> = (1..=1_100)
+            .map(|port| serde_json::json!({"broadcast_address": "127.0.0.1", "tcp_port": port}))
+            .collect();
+        lookupd.says(200, &serde_json::json!({"producers": producers}).to_string());
+        let rig = Rig::start(through(&[&lookupd], 60_000 * MS));
+        let told = rig
+            .event(|event| match event {
+                Event::TooManyListed { nodes, taken, .. } => Some((*nodes, *taken)),
+                _ => None,
+            })
+            .await;
+        assert_eq!(told, (1_100, 1_024));
+        let listed = rig.events.borrow().iter().filter(|event| matches!(event, Event::Listed { .. })).count();
+        assert_eq!(listed, 1_024);
+    });
+}
+
 #[test]
 fn an_nsqd_is_consumed_from_as_soon_as_one_lists_it() {
     local(async {
@@ -110,6 +150,8 @@ fn a_delisted_nsqd_keeps_its_connection_and_is_not_dialled_again() {
         let rig = Rig::start(through(&[&first, &second], 100 * MS));
         let mut connection = nsqd.until_connection(0).await;
         connection.until_rdy().await;
+        let answered = |event: &&Event| matches!(event, Event::LookupAnswered { .. });
+        rig.until(|_| rig.events.borrow().iter().filter(answered).count() == 2).await;
         let delisted = |event: &Event| matches!(event, Event::Delisted { .. }).then_some(());
 
         first.says(404, r#"{"message":"TOPIC_NOT_FOUND"}"#);

@@ -199,8 +199,7 @@ fn a_peer_that_does_not_answer_sub_is_given_up() {
     });
 }
 
-/// nsqd reads nothing and times everything out again and again: what is written must not gather, and a TOUCH
-/// that did not leave must not count.
+/// nsqd reads nothing and times everything out again and again: what is written must not gather.
 #[test]
 fn a_peer_that_takes_nothing_is_given_up_within_bounds() {
     local(async {

@@ -33,6 +33,23 @@ fn stop(rig: &Rig, grace: Duration) -> tokio::task::JoinHandle<Duration> {
 }
 
 #[test]
+fn a_stop_may_have_all_the_time_there_is() {
+    local(async {
+        let nsqd = ScriptedNsqd::start();
+        let mut settings = settings([&nsqd]);
+        (settings.connection.connect_timeout, settings.connection.write_timeout) =
+            (Duration::MAX, Duration::MAX);
+        let (rig, mut connection) = Rig::on(&nsqd, settings).await;
+        connection.send([Act::message(id(1), 1, "held")]);
+        let held = rig.recv().await;
+        let stopped = stop(&rig, Duration::MAX);
+        connection.until("CLS", |command| (*command == Command::Cls).then_some(())).await;
+        assert_eq!(held.finish(), Settled::Sent);
+        assert!(stopped.await.expect("no panic") < LONG);
+    });
+}
+
+#[test]
 fn an_idle_consumer_stops_at_once() {
     local(async {
         let nsqds = [ScriptedNsqd::start(), ScriptedNsqd::start()];

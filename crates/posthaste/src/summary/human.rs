@@ -121,7 +121,7 @@ impl RouteFigures {
             (self.delivered_unfinished, "delivered but no longer finished: expect them a second time"),
             (
                 self.finishes_unsent,
-                "finished on a connection that ended before it was told: expect them a second time",
+                "finished on a connection that ended, or took nothing in time: expect them a second time",
             ),
             (self.left, "still held at the end: nsqd delivers them again after its message timeout"),
             (self.dial_failures, "dials failed"),

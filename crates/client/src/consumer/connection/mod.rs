@@ -28,6 +28,7 @@ use super::event::{DisconnectReason, Event};
 use super::frames::{Frames, Inbound};
 use super::link::{Link, Stage};
 use super::shared::Shared;
+use crate::after::{FAR_OFF, after};
 use crate::dial::Negotiated;
 
 /// Reads in one poll before others have their turn: 512 KiB with the default buffer.
@@ -93,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Connection {
             stream,
             frames: Frames::new(settings.read_buffer_bytes, settings.message_bytes_max),
-            phase: Phase::Subscribing { until: now + settings.connection.connect_timeout },
+            phase: Phase::Subscribing { until: after(settings.connection.connect_timeout) },
             subscribed_at: None,
             heard_at: now,
             stalled_at: None,
@@ -228,7 +229,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn write_timeout(&self) -> Duration {
-        self.link.shared().settings.connection.write_timeout
+        self.link.shared().settings.connection.write_timeout.min(FAR_OFF)
     }
 
     /// What ends a connection by its time, and the sweep.
@@ -266,7 +267,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.phase = Phase::Closing { cls_at: now, close_wait_at: None };
         }
         if matches!(self.phase, Phase::Closing { .. }) && now >= grace_end {
-            self.link.requeue_all();
+            self.link.requeue_all(now);
             if now >= grace_end + CLOSE_PATIENCE && self.is_unwritten() {
                 return Err(DisconnectReason::StopUnconfirmed);
             }
@@ -308,6 +309,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if matches!(self.phase, Phase::Shut { .. }) {
             return Ok(());
         }
+        self.link.cut_late(now);
         let mut outbox = self.link.outbox().borrow_mut();
         let mut progress = false;
         while !outbox.is_empty() {
@@ -330,7 +332,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         let blocked = self.is_unwritten();
-        self.link.set_blocked(blocked);
+        self.link.wrote(blocked);
         self.stalled_at = match self.stalled_at {
             _ if !blocked => None,
             Some(since) if !progress => Some(since),

@@ -13,7 +13,7 @@ use wire::{ErrorCode, MessageHead, MessageId};
 use super::*;
 use crate::consumer::event::Events;
 use crate::consumer::ready::Recv;
-use crate::consumer::{ConsumerCounters, ConsumerSettings, Delivery, Settled, Source};
+use crate::consumer::{ConsumerCounters, ConsumerSettings, Delivery, DeliveryState, Settled, Source};
 use crate::settings::Compression;
 
 /// A pipe that counts its writes, and can refuse them.
@@ -80,6 +80,11 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Bench {
+        Bench::start_with(Duration::from_secs(900)).await
+    }
+
+    /// With a `max_msg_timeout` of 1 s nothing is touched, and all is over 875 ms after it came.
+    async fn start_with(max_msg_timeout: Duration) -> Bench {
         let name = |text: &str| text.to_owned();
         let source = Source::Nsqds(vec![name("127.0.0.1:1")]);
         let (topic, channel) = ("events".parse().expect("a name"), "tests".parse().expect("a name"));
@@ -87,7 +92,7 @@ impl Bench {
         let shared = Rc::new(Shared::new(settings, Arc::<ConsumerCounters>::default(), Events::new(drop)));
         let negotiated = Negotiated {
             msg_timeout: Duration::from_secs(1),
-            max_msg_timeout: Duration::from_secs(900),
+            max_msg_timeout,
             max_rdy_count: 2500,
             heartbeat_interval: Duration::from_secs(60),
             output_buffer_timeout: Duration::from_millis(25),
@@ -114,15 +119,39 @@ impl Bench {
         assert_eq!(String::from_utf8_lossy(&seen), commands);
     }
 
+    /// Lets the stream take bytes again, and the connection act on it.
+    async fn open(&mut self) {
+        self.gate.closed.set(false);
+        if let Some(waker) = self.gate.waiting.take() {
+            waker.wake();
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+
+    /// What it writes until it shuts its side.
+    async fn rest(&mut self) -> String {
+        let mut rest = String::new();
+        self.far.read_to_string(&mut rest).await.expect("it writes");
+        rest
+    }
+
     async fn receive(&mut self, count: u8) -> Vec<Delivery> {
+        self.receive_ids(b'a'..b'a' + count).await
+    }
+
+    async fn send(&mut self, ids: std::ops::Range<u8>) {
         let mut bytes = Vec::new();
-        for n in 0..count {
-            let id = MessageId([b'a' + n; 16]);
+        for letter in ids {
+            let id = MessageId([letter; 16]);
             write_message(&mut bytes, &MessageHead { timestamp_ns: 1, attempts: 1, id }, b"body");
         }
         self.far.write_all(&bytes).await.expect("it reads");
+    }
+
+    async fn receive_ids(&mut self, ids: std::ops::Range<u8>) -> Vec<Delivery> {
+        self.send(ids.clone()).await;
         let mut deliveries = Vec::new();
-        for _ in 0..count {
+        for _ in ids {
             let mut recv = Recv::new(&self.shared.ready);
             deliveries.extend(poll_fn(|cx| recv.poll(cx)).await);
         }
@@ -161,16 +190,132 @@ async fn a_touch_that_cannot_leave_extends_nothing() {
             let mut bench = Bench::start().await;
             let held = bench.receive(2).await;
             bench.gate.closed.set(true);
-            // The first one stands in the outbox; while it does, no more are written, and none could extend.
-            sleep(Duration::from_millis(1_800)).await;
+            // Touched at 500 ms, which would extend them to 1,375 ms. Over at 875 ms, as the first sweep after it sees.
+            sleep(Duration::from_millis(930)).await;
             let counts = bench.shared.counters.snapshot();
-            assert_eq!((counts.touched, counts.expired), (2, 2));
+            assert_eq!((counts.touched, counts.expired), (0, 2));
             assert!(held.into_iter().all(|delivery| delivery.finish() != Settled::Sent));
-            bench.gate.closed.set(false);
-            bench.gate.waiting.take().expect("it waits").wake();
-            sleep(Duration::from_millis(1)).await;
-            bench.expect("TOUCH aaaaaaaaaaaaaaaa\nTOUCH bbbbbbbbbbbbbbbb\n").await;
+            let before = bench.gate.writes.get();
+            bench.open().await;
+            assert_eq!(bench.gate.writes.get(), before, "nothing is sent for them any more");
             assert!(bench.shared.counters.snapshot().balances());
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn an_answer_that_stood_until_its_deadline_had_passed_is_not_sent() {
+    LocalSet::new()
+        .run_until(async {
+            let mut bench = Bench::start().await;
+            let mut held = bench.receive(2).await;
+            bench.gate.closed.set(true);
+            assert_eq!(held.remove(0).finish(), Settled::Sent);
+            sleep(Duration::from_millis(400)).await;
+            sleep(Duration::from_millis(500)).await;
+            let late = bench.receive_ids(b'd'..b'e').await.remove(0);
+            assert_eq!(late.finish(), Settled::Sent);
+            let before = bench.gate.writes.get();
+            bench.open().await;
+            bench.expect("FIN dddddddddddddddd\n").await;
+            assert_eq!(bench.gate.writes.get() - before, 1);
+            let counts = bench.shared.counters.snapshot();
+            assert_eq!((counts.finished, counts.finishes_unsent, counts.expired), (2, 1, 1));
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn the_end_of_a_stop_requeues_nothing_whose_deadline_has_passed() {
+    LocalSet::new()
+        .run_until(async {
+            let mut bench = Bench::start_with(Duration::from_secs(1)).await;
+            let _held = bench.receive(1).await;
+            // Between the deadline at 875 ms and the sweep at 900 ms.
+            bench.shared.begin_stop(Instant::now() + Duration::from_millis(880));
+            bench.expect("CLS\n").await;
+            assert_eq!(bench.rest().await, "");
+            let counts = bench.shared.counters.snapshot();
+            assert_eq!((counts.expired, counts.requeued), (1, 0));
+        })
+        .await;
+}
+
+/// Its expiry is noticed by the caller first, at 880 ms; the sweep at 900 ms must not be waited for.
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_stop_ends_as_soon_as_the_last_one_expires() {
+    let notice: [fn(Delivery) -> Option<Delivery>; 2] = [
+        |delivery| {
+            assert_ne!(delivery.finish(), Settled::Sent);
+            None
+        },
+        |delivery| {
+            assert_eq!(delivery.state(), DeliveryState::Expired);
+            Some(delivery)
+        },
+    ];
+    for notice in notice {
+        LocalSet::new()
+            .run_until(async {
+                let mut bench = Bench::start_with(Duration::from_secs(1)).await;
+                let held = bench.receive(1).await.remove(0);
+                let began = Instant::now();
+                bench.shared.begin_stop(began + Duration::from_secs(60));
+                bench.expect("CLS\n").await;
+                let mut close_wait = Vec::new();
+                write_response(&mut close_wait, b"CLOSE_WAIT");
+                bench.far.write_all(&close_wait).await.expect("it reads");
+                sleep(Duration::from_millis(880)).await;
+                assert!(format!("{held:?}").contains("live: false"));
+                assert_eq!(bench.shared.counters.snapshot().expired, 0, "to print it changes nothing");
+                let _held = notice(held);
+                assert_eq!(bench.rest().await, "");
+                assert!(began.elapsed() < Duration::from_millis(890), "{:?}", began.elapsed());
+            })
+            .await;
+    }
+}
+
+/// Counts how often it is called.
+#[derive(Default)]
+struct Called(std::sync::atomic::AtomicUsize);
+
+impl std::task::Wake for Called {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Called {
+    fn times(&self) -> usize {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_receiver_that_was_called_and_gives_up_passes_the_call_on() {
+    LocalSet::new()
+        .run_until(async {
+            let mut bench = Bench::start().await;
+            let (patient, hasty) = (Arc::<Called>::default(), Arc::<Called>::default());
+            let shared = Rc::clone(&bench.shared);
+            let waits = |called: &Arc<Called>| {
+                let mut recv = Recv::new(&shared.ready);
+                let waker = Arc::clone(called).into();
+                assert!(recv.poll(&Context::from_waker(&waker)).is_pending());
+                recv
+            };
+            let (mut waiting, leaving) = (waits(&patient), waits(&hasty));
+            bench.send(b'a'..b'b').await;
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!((patient.times(), hasty.times()), (0, 1), "the last one to wait is called");
+            drop(leaving);
+            assert_eq!(patient.times(), 1);
+            let waker = Arc::clone(&patient).into();
+            let taken = waiting.poll(&Context::from_waker(&waker));
+            assert!(matches!(taken, Poll::Ready(Some(_))), "{taken:?}");
+            drop(waits(&hasty));
+            assert_eq!(patient.times(), 1, "one that was not called has nothing to pass on");
         })
         .await;
 }

@@ -28,7 +28,7 @@ keys! {
         lookup_interval_ms: Duration = "--lookup-interval", Kind::Time { min_ms: 100, max_ms: 3_600_000 }, Value("15_000");
         /// Time for nsqlookupd's answer.
         lookup_timeout_ms: Duration = "--lookup-timeout", Kind::Time { min_ms: 1, max_ms: 600_000 }, Value("5_000");
-        /// Longest wait before the first dial after a connection has ended.
+        /// Shortest wait before any dial after a connection has ended; the first wait is up to twice as long.
         reconnect_min_ms: Duration = "--reconnect-min", Kind::Time { min_ms: 1, max_ms: 600_000 }, Value("100");
         /// Longest wait before any dial; it doubles with each failure up to here.
         reconnect_max_ms: Duration = "--reconnect-max", Kind::Time { min_ms: 1, max_ms: 600_000 }, Value("5_000");
