@@ -11,8 +11,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::close_reason::CloseReason;
 use crate::idle::IdleWatch;
+use crate::outcome::Cause;
 use crate::pool::ledger::Ledger;
-use crate::transport::Transport;
+use crate::transport::{Transport, cause};
 
 /// A connection that can carry requests, one at a time.
 pub(crate) struct Connection {
@@ -129,6 +130,11 @@ impl Connection {
     ) -> Result<(), CloseReason> {
         self.check_age(now, idle_timeout)?;
         self.watch.before_use(&mut self.transport, scratch, now)
+    }
+
+    /// What to tell a request that waited for it, when it was found to have ended for `reason`.
+    pub(crate) fn cause_of_end(&self, reason: CloseReason) -> Cause {
+        self.watch.cause().cloned().unwrap_or_else(|| cause(reason, None))
     }
 
     /// When it became idle.

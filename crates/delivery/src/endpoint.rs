@@ -16,7 +16,7 @@ use crate::dial::Dialer;
 use crate::identity::Identity;
 use crate::local::Local;
 use crate::outcome::{Cause, Outcome};
-use crate::pool::{Limits, Need, Pool, run};
+use crate::pool::{Limits, Need, Pool, Turn, run};
 use crate::post::{Ended, Fate, Job, Resend, is_worth_copying};
 use crate::request_head::HeadTemplate;
 use crate::resolver::Ttl;
@@ -201,9 +201,24 @@ impl Inner {
     }
 
     async fn wait(&self, need: Need, deadline: Instant) -> Result<Box<Connection>, Cause> {
-        match timeout_at(deadline, self.pool.wait(need)).await {
-            Ok(handed) => handed,
-            Err(_elapsed) => Err(self.pool.cause_of_wait()),
+        let mut turn = Turn::Last;
+        loop {
+            let Ok(handed) = timeout_at(deadline, self.pool.wait(need, turn)).await else {
+                return Err(self.pool.cause_of_wait());
+            };
+            let mut connection = handed?;
+            // This poll may come long after the hand-over, and nobody has watched the connection since.
+            let Err(reason) = self.pool.before_use(&mut connection, Instant::now()) else {
+                return Ok(connection);
+            };
+            // There are only so many kept ones that can have ended. New ones could go on ending until the deadline.
+            let is_new = !connection.has_answered;
+            let cause = connection.cause_of_end(reason);
+            connection.close(reason);
+            if is_new {
+                return Err(cause);
+            }
+            turn = Turn::First;
         }
     }
 

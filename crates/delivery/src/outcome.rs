@@ -105,6 +105,9 @@ pub enum Cause {
     /// The peer closed in good order (FIN or close_notify) before a byte of an answer.
     #[error("the endpoint closed the connection before it answered")]
     ClosedBeforeAnswer,
+    /// The peer sent bytes on a new connection before a request was out.
+    #[error("the endpoint sent something before it was asked")]
+    SpokeFirst,
     /// The peer reset the connection before the answer's head was complete.
     #[error("the endpoint reset the connection before it answered")]
     Reset,

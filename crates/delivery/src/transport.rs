@@ -123,6 +123,7 @@ pub(crate) fn cause(reason: CloseReason, error: Option<&io::Error>) -> Cause {
         (CloseReason::PeerFin | CloseReason::PeerCloseNotify | CloseReason::PeerFinUnannounced, _) => {
             Cause::ClosedBeforeAnswer
         }
+        (CloseReason::StrayBytes, _) => Cause::SpokeFirst,
         (_, Some(error)) => match TlsFailure::in_io_error(error) {
             Some(failure) => Cause::Tls(failure),
             None => Cause::Broken(error.kind()),

@@ -34,7 +34,7 @@ use demand::Demand;
 use ledger::Ledger;
 pub(crate) use task::run;
 use waiting::Waiter;
-pub(crate) use waiting::{Need, Waiting};
+pub(crate) use waiting::{Need, Turn, Waiting};
 
 /// Rest after a dial that failed for lack of descriptors.
 const DESCRIPTOR_WAIT: Duration = Duration::from_millis(100);
@@ -105,17 +105,24 @@ impl Pool {
         loop {
             let mut connection = self.idle.borrow_mut().pop_back()?;
             self.count_idle();
-            let scratch = &mut *self.local.scratch();
-            match connection.before_use(now, self.limits.idle_timeout, scratch) {
+            match self.before_use(&mut connection, now) {
                 Ok(()) => return Some(connection),
                 Err(reason) => connection.close(reason),
             }
         }
     }
 
+    /// The last look at a connection before its request.
+    ///
+    /// # Errors
+    /// The reason to close it instead.
+    pub(crate) fn before_use(&self, connection: &mut Connection, now: Instant) -> Result<(), CloseReason> {
+        connection.before_use(now, self.limits.idle_timeout, &mut self.local.scratch())
+    }
+
     /// Waits for a place; the future is to be given the request's deadline by the caller.
-    pub(crate) fn wait(self: &Rc<Self>, need: Need) -> Waiting {
-        Waiting::new(self.clone(), need)
+    pub(crate) fn wait(self: &Rc<Self>, need: Need, turn: Turn) -> Waiting {
+        Waiting::new(self.clone(), need, turn)
     }
 
     /// Takes a connection back whose answer was read to its end: to the oldest waiter, or among the idle ones.
@@ -123,8 +130,7 @@ impl Pool {
         if self.closing.get() {
             return connection.close(CloseReason::Shutdown);
         }
-        let scratch = &mut *self.local.scratch();
-        if let Err(reason) = connection.become_idle(Instant::now(), self.limits.requests_max, scratch) {
+        if let Err(reason) = self.become_idle(&mut connection) {
             return connection.close(reason);
         }
         match self.next_waiter(|waiter| waiter.need() == Need::Any) {
@@ -183,10 +189,21 @@ impl Pool {
         waiter
     }
 
+    fn become_idle(&self, connection: &mut Connection) -> Result<(), CloseReason> {
+        connection.become_idle(Instant::now(), self.limits.requests_max, &mut self.local.scratch())
+    }
+
     /// A dial ended with a connection.
-    fn take_dialled(&self, connection: Box<Connection>) {
+    fn take_dialled(&self, mut connection: Box<Connection>) {
         if self.closing.get() {
             return connection.close(CloseReason::Shutdown);
+        }
+        // What a peer says before it was asked must not become the answer to the first request. It counts as a dial that
+        // failed, also for a peer that closes at once: dialled again without a pause, it would get nothing but dials.
+        if let Err(reason) = self.become_idle(&mut connection) {
+            let cause = connection.cause_of_end(reason);
+            connection.close(reason);
+            return self.dial_failed(cause);
         }
         match self.next_waiter(|_| true) {
             Some(waiter) => waiter.hand(Ok(connection)),

@@ -20,7 +20,7 @@ type Dialled = Result<Transport, DialError>;
 /// Runs until the pool is closed and its last connection is gone.
 pub(crate) async fn run(pool: Rc<Pool>, dialer: Rc<Dialer>, dial_places: Arc<Semaphore>) {
     let mut dials: JoinSet<Dialled> = JoinSet::new();
-    let mut turn = Turn::default();
+    let mut place = Place::default();
     loop {
         pool.sweep();
         pool.make_room();
@@ -29,11 +29,11 @@ pub(crate) async fn run(pool: Rc<Pool>, dialer: Rc<Dialer>, dial_places: Arc<Sem
             return pool.ledger.empty().await;
         }
         let now = Instant::now();
-        turn.wait_if(pool.wants_dial(now), &dial_places);
+        place.wait_if(pool.wants_dial(now), &dial_places);
         select! {
             () = pool.ledger.bell.rung() => {}
             Some(ended) = dials.join_next() => pool.dial_ended(ended),
-            permit = turn.come() => {
+            permit = place.come() => {
                 pool.set_dialling(pool.dialling.get() + 1);
                 pool.counters().dials.one();
                 let dialer = dialer.clone();
@@ -51,9 +51,9 @@ pub(crate) async fn run(pool: Rc<Pool>, dialer: Rc<Dialer>, dial_places: Arc<Sem
 /// Waiting for one of the worker's dials, in order with the other pools. Kept over the loop's rounds: a new wait would
 /// start at the end of the queue.
 #[derive(Default)]
-struct Turn(Option<Pin<Box<dyn Future<Output = OwnedSemaphorePermit>>>>);
+struct Place(Option<Pin<Box<dyn Future<Output = OwnedSemaphorePermit>>>>);
 
-impl Turn {
+impl Place {
     fn wait_if(&mut self, wanted: bool, places: &Arc<Semaphore>) {
         if !wanted {
             self.0 = None;

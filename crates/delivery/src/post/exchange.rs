@@ -178,7 +178,7 @@ impl<'a> Exchange<'a> {
         let delivered = Verdict::of_status(head.status) == Verdict::Delivered;
         match self.sent {
             // It answers nothing of ours.
-            Sent::Nothing => return Some(self.unsent(Cause::ClosedBeforeAnswer, CloseReason::StrayBytes)),
+            Sent::Nothing => return Some(self.unsent(Cause::SpokeFirst, CloseReason::StrayBytes)),
             // A server's way to say that it was about to close the idle connection.
             _ if was_used && head.status == 408 && head.close.is_some() => {
                 let fate = Fate::Closed(CloseReason::AnswerClose);

@@ -1,7 +1,9 @@
 //! What happens to a connection while no request is on it.
 
+use std::future::Future;
+
 use bytes::Bytes;
-use delivery::CloseReason;
+use delivery::{Cause, CloseReason};
 use testkit::endpoint::{Answer, Endpoint, Step};
 
 use crate::support::{
@@ -51,6 +53,71 @@ fn what_lies_in_the_kernel_before_the_next_epoll_is_never_taken_for_an_answer() 
             let counts = endpoint.counters().snapshot();
             assert_eq!(counts.closed(reason), 10, "{steps:?} {counts:#?}");
             assert_eq!((counts.dials, counts.unsent_resends + counts.stale_resends), (11, 0), "{steps:?}");
+            close_and_balance(&endpoint).await;
+        });
+    }
+}
+
+/// Polls it once, so that it waits for a connection.
+async fn begin<T>(post: &mut (impl Future<Output = T> + Unpin)) {
+    tokio::select! {
+        biased;
+        _ = post => panic!("there is no connection for it yet"),
+        () = tokio::task::yield_now() => {}
+    }
+}
+
+#[test]
+fn what_comes_between_the_hand_over_and_the_next_poll_is_never_taken_for_an_answer() {
+    for (steps, https, reason) in faults() {
+        let peer = peer(https);
+        lane(async {
+            let mut settings = settings_for(&peer);
+            settings.concurrency = 1;
+            let endpoint = start(&settings);
+            post_serial(&endpoint, 0).await;
+            let gate = testkit::Gate::new();
+            peer.set_script(Answer::status(503).at_gate(&gate));
+            let mut first = Box::pin(post_serial(&endpoint, 1));
+            let mut second = Box::pin(post_serial(&endpoint, 2));
+            begin(&mut first).await;
+            begin(&mut second).await;
+            gate.open();
+            assert_eq!(first.await.status, Some(503));
+            assert_eq!((endpoint.counters().waiting.get(), endpoint.counters().idle.get()), (0, 0));
+            std::thread::sleep(2 * MS);
+            on_idle(&peer, 1, &steps);
+            assert_eq!(second.await.status, Some(503), "{steps:?}");
+            let counts = endpoint.counters().snapshot();
+            assert_eq!((counts.closed(reason), counts.dials), (1, 2), "{steps:?} {counts:#?}");
+            assert_eq!(counts.unsent_resends + counts.stale_resends, 0, "{steps:?}");
+            close_and_balance(&endpoint).await;
+        });
+    }
+}
+
+#[test]
+fn what_a_new_connection_says_first_is_never_taken_for_an_answer() {
+    for https in [false, true] {
+        let peer = peer(https);
+        lane(async {
+            let endpoint = pair(&peer);
+            let mut post = Box::pin(post_serial(&endpoint, 1));
+            begin(&mut post).await;
+            if https {
+                // The handshake needs this thread: the stray answer comes once it is done and the connection handed over.
+                until(&endpoint, "it is handed over", |c| c.waiting.get() == 0).await;
+            } else {
+                until(&endpoint, "it is dialled", |c| c.dials.get() == 1).await;
+            }
+            std::thread::sleep(2 * MS);
+            on_idle(&peer, 1, &[Step::Send(STRAY.into())]);
+            let outcome = post.await;
+            assert_eq!((outcome.status, outcome.cause), (None, Some(Cause::SpokeFirst)), "https: {https}");
+            assert!(!outcome.bytes_taken);
+            assert_eq!(post_serial(&endpoint, 2).await.status, Some(503));
+            let counts = endpoint.counters().snapshot();
+            assert_eq!((counts.closed(CloseReason::StrayBytes), counts.dials), (1, 2), "{counts:#?}");
             close_and_balance(&endpoint).await;
         });
     }
