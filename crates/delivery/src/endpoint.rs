@@ -142,7 +142,7 @@ impl Endpoint {
     }
 
     /// Closes idle connections now and the others once their answers are read; whoever waits for a connection, or
-    /// posts from now on, is told [`Cause::Shutdown`].
+    /// posts from now on, is told [`Cause::Shutdown`]. A request that is sent again for a connection that ended goes on.
     pub fn close(&self) {
         self.0.pool.close();
     }

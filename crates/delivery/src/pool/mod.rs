@@ -146,7 +146,8 @@ impl Pool {
         }
     }
 
-    /// Closes what is idle and fails who waits; connections in use are closed at their check-in.
+    /// Closes what is idle and fails who waits; connections in use are closed at their check-in. A resend waits on, and
+    /// is dialled for: its request is under way, and to give it up now would make its message a duplicate.
     pub(crate) fn close(&self) {
         self.closing.set(true);
         let idle = std::mem::take(&mut *self.idle.borrow_mut());
@@ -154,14 +155,15 @@ impl Pool {
         for connection in idle {
             connection.close(CloseReason::Shutdown);
         }
-        while let Some(waiter) = self.next_waiter(|_| true) {
+        while let Some(waiter) = self.next_waiter(|waiter| waiter.need() == Need::Any) {
             waiter.hand(Err(Cause::Shutdown));
         }
         self.ledger.bell.ring();
     }
 
-    pub(crate) fn is_closing(&self) -> bool {
-        self.closing.get()
+    /// Whether it is closed and no resend waits: nobody needs a dial any more.
+    fn needs_no_dials(&self) -> bool {
+        self.closing.get() && self.waiters.borrow().is_empty()
     }
 
     /// Waits until no connection is open.
@@ -195,9 +197,6 @@ impl Pool {
 
     /// A dial ended with a connection.
     fn take_dialled(&self, mut connection: Box<Connection>) {
-        if self.closing.get() {
-            return connection.close(CloseReason::Shutdown);
-        }
         // What a peer says before it was asked must not become the answer to the first request. It counts as a dial that
         // failed, also for a peer that closes at once: dialled again without a pause, it would get nothing but dials.
         if let Err(reason) = self.become_idle(&mut connection) {
@@ -261,13 +260,14 @@ impl Pool {
 
     fn demand(&self) -> Demand {
         let waiters = self.waiters.borrow();
+        let rests = self.closing.get() || Instant::now() < self.warm_not_before.get();
         Demand {
             waiting: waiters.len(),
             waiting_for_fresh: waiters.iter().filter(|waiter| waiter.need() == Need::Fresh).count(),
             open: self.ledger.open(),
             dialling: self.dialling.get(),
             concurrency: self.limits.concurrency,
-            warm: if Instant::now() < self.warm_not_before.get() { 0 } else { self.limits.warm },
+            warm: if rests { 0 } else { self.limits.warm },
         }
     }
 

@@ -24,9 +24,12 @@ pub(crate) async fn run(pool: Rc<Pool>, dialer: Rc<Dialer>, dial_places: Arc<Sem
     loop {
         pool.sweep();
         pool.make_room();
-        if pool.is_closing() {
+        if pool.needs_no_dials() {
             abort(&pool, &mut dials).await;
-            return pool.ledger.empty().await;
+            // As long as a request is under way it may have to be sent again.
+            if pool.ledger.open() == 0 && pool.needs_no_dials() {
+                return;
+            }
         }
         let now = Instant::now();
         place.wait_if(pool.wants_dial(now), &dial_places);

@@ -63,10 +63,10 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     pub(super) fn new(pool: Rc<Pool>, need: Need, turn: Turn) -> Waiting {
-        let closing = pool.closing.get();
-        let state = if closing { State::Handed(Err(Cause::Shutdown)) } else { State::Queued(None) };
+        let refused = need == Need::Any && pool.closing.get();
+        let state = if refused { State::Handed(Err(Cause::Shutdown)) } else { State::Queued(None) };
         let waiter = Rc::new(Waiter { need, state: RefCell::new(state) });
-        if !closing {
+        if !refused {
             let mut waiters = pool.waiters.borrow_mut();
             match turn {
                 Turn::First => waiters.push_front(waiter.clone()),

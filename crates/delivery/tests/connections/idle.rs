@@ -1,14 +1,12 @@
 //! What happens to a connection while no request is on it.
 
-use std::future::Future;
-
 use bytes::Bytes;
 use delivery::{Cause, CloseReason};
 use testkit::endpoint::{Answer, Endpoint, Step};
 
 use crate::support::{
-    MS, assert_delivered, close_and_balance, lane, on_idle, pair, post_many, post_serial, settings_for,
-    start, until,
+    MS, assert_delivered, begin, close_and_balance, lane, on_idle, pair, post_many, post_serial,
+    settings_for, start, until,
 };
 
 const STRAY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
@@ -55,15 +53,6 @@ fn what_lies_in_the_kernel_before_the_next_epoll_is_never_taken_for_an_answer() 
             assert_eq!((counts.dials, counts.unsent_resends + counts.stale_resends), (11, 0), "{steps:?}");
             close_and_balance(&endpoint).await;
         });
-    }
-}
-
-/// Polls it once, so that it waits for a connection.
-async fn begin<T>(post: &mut (impl Future<Output = T> + Unpin)) {
-    tokio::select! {
-        biased;
-        _ = post => panic!("there is no connection for it yet"),
-        () = tokio::task::yield_now() => {}
     }
 }
 
