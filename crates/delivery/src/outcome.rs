@@ -122,7 +122,10 @@ pub enum Cause {
         "no file descriptor left for a connection (raise the limit of open files, or lower the concurrency)"
     )]
     TooManyOpenFiles,
-    /// The endpoint was closed on this side.
+    /// It was not sent, or not again: when it had a connection, its [`is_wanted`](crate::Request::is_wanted) said no.
+    #[error("no longer wanted when it had a connection")]
+    Unwanted,
+    /// The endpoint was closed on this side before the request had a connection.
     #[error("shutting down")]
     Shutdown,
 }

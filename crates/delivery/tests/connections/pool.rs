@@ -1,13 +1,13 @@
 //! Who gets which connection, and when another is dialled.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use delivery::{Cause, CloseReason, Local, Shared};
+use delivery::{Cause, CloseReason, Local, Request, Shared};
 use testkit::endpoint::{Accept, Answer, Endpoint, EndpointOptions};
 
 use crate::support::{
-    MS, assert_delivered, close_and_balance, lane, pair, post_many, post_serial, settings_for, start,
+    MS, assert_delivered, begin, close_and_balance, lane, pair, post_many, post_serial, settings_for, start,
     start_in, until,
 };
 
@@ -90,6 +90,35 @@ fn a_connection_handed_to_a_request_that_is_gone_goes_back() {
         drop(second);
         assert_eq!((endpoint.counters().idle.get(), endpoint.counters().open.get()), (1, 1));
         assert_delivered(&post_serial(&endpoint, 3).await);
+        assert_eq!(endpoint.counters().dials.get(), 1);
+        close_and_balance(&endpoint).await;
+    });
+}
+
+#[test]
+fn what_is_no_longer_wanted_when_its_dial_ends_is_not_sent() {
+    let peer = Endpoint::https(Answer::ok());
+    lane(async {
+        let endpoint = pair(&peer);
+        let wanted = Cell::new(true);
+        let body = [testkit::body::body(1, 1024)];
+        let request = Request {
+            target: None,
+            head_lines: b"",
+            body: &body,
+            body_len: 1024,
+            idempotent: true,
+            is_wanted: &|| wanted.get(),
+        };
+        let mut post = Box::pin(endpoint.post(&request));
+        begin(&mut post).await;
+        wanted.set(false);
+        let posted = post.await;
+        assert_eq!(posted.outcome.cause, Some(Cause::Unwanted));
+        assert!(!posted.outcome.bytes_taken && posted.tail.is_done());
+        let counts = endpoint.counters().snapshot();
+        assert_eq!((counts.requests, counts.idle, counts.open), (0, 1, 1), "it serves the next one");
+        assert_delivered(&post_serial(&endpoint, 2).await);
         assert_eq!(endpoint.counters().dials.get(), 1);
         close_and_balance(&endpoint).await;
     });

@@ -20,6 +20,7 @@ async fn post_without_id(endpoint: &Ours, serial: u64) -> Outcome {
             body: &body,
             body_len: 1024,
             idempotent: false,
+            is_wanted: &|| true,
         })
         .await;
     posted.tail.await;

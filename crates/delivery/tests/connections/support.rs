@@ -57,6 +57,7 @@ pub(crate) async fn post_head(endpoint: &Endpoint, body: &[Bytes]) -> Posted {
             body,
             body_len,
             idempotent: true,
+            is_wanted: &|| true,
         })
         .await
 }
