@@ -267,6 +267,7 @@ impl Pool {
             open: self.ledger.open(),
             dialling: self.dialling.get(),
             concurrency: self.limits.concurrency,
+            dials_max: self.local.dials_max(),
             warm: if rests { 0 } else { self.limits.warm },
         }
     }

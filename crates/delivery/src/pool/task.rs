@@ -1,19 +1,24 @@
 //! The pool's one task: it dials, sweeps, and sleeps in between.
 
 use std::future::{Future, pending};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{DESCRIPTOR_WAIT, Pool};
 use crate::connection::Connection;
 use crate::dial::{DialError, Dialer};
 use crate::transport::Transport;
+
+/// How long a dial holds its place among the worker's. Those are there for the CPU time of handshakes, and a dial that
+/// takes longer waits for its peer: holding on, the dials to one that hangs would keep all other pools from dialling.
+const PLACE_HELD_MAX: Duration = Duration::from_millis(250);
 
 type Dialled = Result<Transport, DialError>;
 
@@ -37,13 +42,20 @@ pub(crate) async fn run(pool: Rc<Pool>, dialer: Rc<Dialer>, dial_places: Arc<Sem
             () = pool.ledger.bell.rung() => {}
             Some(ended) = dials.join_next() => pool.dial_ended(ended),
             permit = place.come() => {
+                // The wait may have been long: what is wanted by now?
+                if !pool.wants_dial(Instant::now()) {
+                    continue;
+                }
                 pool.set_dialling(pool.dialling.get() + 1);
                 pool.counters().dials.one();
                 let dialer = dialer.clone();
                 dials.spawn_local(async move {
-                    let dialled = dialer.dial().await;
+                    let mut dial = pin!(dialer.dial());
+                    if let Ok(dialled) = timeout(PLACE_HELD_MAX, &mut dial).await {
+                        return dialled;
+                    }
                     drop(permit);
-                    dialled
+                    dial.await
                 });
             }
             () = sleep_until(pool.next_look(now)) => {}
