@@ -118,17 +118,11 @@ impl Connection {
         }
     }
 
-    /// The last check before a request.
+    /// The last look before a request.
     ///
     /// # Errors
     /// The reason to close it instead.
-    pub(crate) fn before_use(
-        &mut self,
-        now: Instant,
-        idle_timeout: Duration,
-        scratch: &mut [u8],
-    ) -> Result<(), CloseReason> {
-        self.check_age(now, idle_timeout)?;
+    pub(crate) fn before_use(&mut self, now: Instant, scratch: &mut [u8]) -> Result<(), CloseReason> {
         self.watch.before_use(&mut self.transport, scratch, now)
     }
 

@@ -117,7 +117,8 @@ impl Pool {
     /// # Errors
     /// The reason to close it instead.
     pub(crate) fn before_use(&self, connection: &mut Connection, now: Instant) -> Result<(), CloseReason> {
-        connection.before_use(now, self.limits.idle_timeout, &mut self.local.scratch())
+        self.outlived(connection, now, 0)?;
+        connection.before_use(now, &mut self.local.scratch())
     }
 
     /// Waits for a place; the future is to be given the request's deadline by the caller.
@@ -253,7 +254,8 @@ impl Pool {
         }
     }
 
-    /// When the oldest idle connection will have been idle for too long.
+    /// When the oldest idle connection will have been idle for too long. Where that is past and it was kept warm, so are
+    /// those behind it.
     fn sweep_due(&self) -> Option<Instant> {
         self.idle.borrow().front().map(|oldest| oldest.idle_since() + self.limits.idle_timeout)
     }

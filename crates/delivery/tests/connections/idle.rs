@@ -227,6 +227,10 @@ fn warm_connections_are_dialled_ahead_kept_and_replaced() {
         until(&endpoint, "three are open", |c| c.idle.get() == 3).await;
         tokio::time::sleep(200 * MS).await;
         assert_eq!(endpoint.counters().dials.get(), 3, "the idle timeout spares them");
+        assert_delivered(&post_serial(&endpoint, 1).await);
+        tokio::time::sleep(100 * MS).await;
+        let counts = endpoint.counters().snapshot();
+        assert_eq!((counts.dials, counts.closed(CloseReason::IdleTimeout)), (3, 0), "also when one is used");
         on_idle(&peer, 3, &[Step::Close]);
         until(&endpoint, "they are replaced", |c| c.dials.get() == 6 && c.idle.get() == 3).await;
         close_and_balance(&endpoint).await;
