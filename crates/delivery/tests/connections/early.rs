@@ -72,6 +72,22 @@ fn a_2xx_with_close_before_the_end_delivers_nothing() {
 }
 
 #[test]
+fn a_2xx_without_an_end_is_given_up_and_nothing_is_delivered() {
+    let peer = Endpoint::http(Answer::endless_chunks().before_body());
+    lane(async {
+        let mut settings = settings_for(&peer);
+        settings.socket.send_buffer_bytes = Some(40_000);
+        let endpoint = start(&settings);
+        let outcome = post(&endpoint, &body(1, 8 << 20)).await;
+        assert_eq!(outcome.cause, Some(Cause::AnsweredBeforeBody(200)));
+        let counts = endpoint.counters().snapshot();
+        assert_eq!(counts.closed(CloseReason::Undrained), 1, "{counts:#?}");
+        assert!(counts.bytes_received < 40 << 20, "{counts:#?}");
+        close_and_balance(&endpoint).await;
+    });
+}
+
+#[test]
 fn any_other_status_stops_the_write_and_decides() {
     let started = std::time::Instant::now();
     let (outcome, closed) = early(Answer::steps([Step::Send(TOO_LARGE.into()), Step::Freeze]));
