@@ -122,6 +122,9 @@ pub enum Cause {
         "no file descriptor left for a connection (raise the limit of open files, or lower the concurrency)"
     )]
     TooManyOpenFiles,
+    /// The dial for it ended in a mistake of Posthaste's own.
+    #[error("a mistake in Posthaste ended the dial; please report it with the log's panic")]
+    DialPanicked,
     /// It was not sent, or not again: when it had a connection, its [`is_wanted`](crate::Request::is_wanted) said no.
     #[error("no longer wanted when it had a connection")]
     Unwanted,

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{DESCRIPTOR_WAIT, Pool};
 use crate::connection::Connection;
 use crate::dial::{DialError, Dialer};
+use crate::outcome::Cause;
 use crate::transport::Transport;
 
 /// How long a dial holds its place among the worker's. Those are there for the CPU time of handshakes, and a dial that
@@ -127,7 +128,36 @@ impl Pool {
                 self.dial_failed(cause);
             }
             Err(error) if error.is_cancelled() => self.counters().dials_aborted.one(),
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            // Passed on, it would end this task, and all who wait for a connection would wait for their deadlines.
+            Err(error) => {
+                tracing::error!(%error, "a dial panicked");
+                self.counters().dial_failures.one();
+                self.dial_failed(Cause::DialPanicked);
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::EndpointCounters;
+    use crate::local::Local;
+    use crate::pool::{Limits, Need, Turn};
+    use crate::settings::EndpointSettings;
+    use crate::target::EndpointUrl;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_dial_that_panics_is_a_dial_that_failed() {
+        let settings = EndpointSettings::new(EndpointUrl::parse("http://h").expect("a valid URL"));
+        let counters = Arc::new(EndpointCounters::default());
+        let pool = Pool::new(Limits::of(&settings), Local::default(), counters.clone());
+        let waits = pool.wait(Need::Any, Turn::Last);
+        let mut dials: JoinSet<Dialled> = JoinSet::new();
+        dials.spawn(async { panic!("a mistake in a dial") });
+        pool.set_dialling(1);
+        pool.dial_ended(dials.join_next().await.expect("one dial"));
+        assert_eq!(waits.await.err(), Some(Cause::DialPanicked));
+        assert_eq!((counters.dial_failures.get(), counters.dialling.get()), (1, 0));
     }
 }
