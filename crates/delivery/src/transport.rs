@@ -67,8 +67,8 @@ impl Transport {
         }
     }
 
-    /// What rustls wants to say by itself (an answer to a KeyUpdate, say), given to the kernel without waiting.
-    /// Whether all of it went.
+    /// What rustls wants to say by itself, given to the kernel without waiting. Whether all of it went. Its answer to a
+    /// KeyUpdate is not among it: that goes out with the next request.
     pub(crate) fn settle_tls(&mut self, cx: &mut Context<'_>) -> bool {
         match self {
             Transport::Plain(_) => true,
