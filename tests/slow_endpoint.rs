@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testkit::body::body;
-use testkit::endpoint::{Answer, Endpoint};
+use testkit::endpoint::{Answer, Endpoint, Step};
 use testkit::nsqd::{Act, Command, NsqdConnection, NsqdOptions, ScriptedNsqd, id};
 use testkit::process::{Nsqd, Posthaste};
 use testkit::proxy::Proxy;
@@ -200,4 +200,28 @@ fn a_message_whose_nsqd_goes_while_its_dial_hangs_is_not_posted() {
     let (summary, _) = rig::drain(&posthaste);
     assert_figures(&summary, [("received", 1), ("connection_lost", 1), ("connections", 1)]);
     assert_figures(&summary, [("requests", 0), ("failed", 0), ("delivered", 0)]);
+}
+
+/// A message is settled as soon as its outcome is known. Its permit stays with the connection until the answer is read.
+#[test]
+fn a_message_is_finished_before_the_rest_of_its_answer_has_come() {
+    let gate = Gate::new();
+    let answer = Answer::steps([
+        Step::ReadBody,
+        Step::Send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n".into()),
+        Step::Gate(gate.clone()),
+        Step::Send("ok".into()),
+    ]);
+    let endpoint = Endpoint::http(answer);
+    let nsqd = rig::nsqd(&[]);
+    rig::publish(&nsqd, 2, LEN);
+    let run = Run::new([&nsqd], &endpoint.url("/")).with("--concurrency", 1);
+    let posthaste = run.with("--drain-timeout", "60s").start();
+    gate.wait_arrived(1);
+    nsqd.wait_channel(TOPIC, CHANNEL, |channel| channel.finished() == 1);
+    assert_eq!((gate.passed(), endpoint.counts().requests), (0, 1), "the only permit is not free");
+    gate.open();
+    rig::wait_finished(&nsqd, 2);
+    let (summary, _) = rig::drain(&posthaste);
+    assert_figures(&summary, [("delivered", 2), ("finished", 2), ("dials", 1)]);
 }

@@ -158,6 +158,8 @@ fn a_flood_of_tickets_ends_the_connection_and_not_the_thread() {
         std::thread::sleep(2 * MS);
         on_idle(&peer, 1, &vec![Step::Tickets(1); 2_000]);
         assert_delivered(&post_serial(&endpoint, 2).await);
+        let counts = endpoint.counters().snapshot();
+        assert_eq!((counts.closed(CloseReason::SocketFailed), counts.dials), (1, 2), "{counts:#?}");
         close_and_balance(&endpoint).await;
     });
 }
