@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testkit::Gate;
 use testkit::body::body;
-use testkit::endpoint::{Answer, Endpoint};
+use testkit::endpoint::{Answer, Endpoint, Step};
 use testkit::nsqd::{Act, Command, NsqdConnection, NsqdOptions, ScriptedNsqd, id};
 use testkit::process::{Nsqd, Posthaste};
+use testkit::proxy::Proxy;
+use testkit::{Gate, PATIENCE};
 
 use crate::rig::{self, CHANNEL, Run, TOPIC, number};
 
@@ -173,4 +174,54 @@ fn a_message_delivered_again_while_it_is_posted_is_posted_and_finished_once() {
     assert_eq!(endpoint.counts().requests, 1);
     assert_figures(&summary, [("received", 2), ("adopted", 1), ("expired", 1)]);
     assert_figures(&summary, [("finished", 1), ("delivered", 1)]);
+}
+
+/// A dial can take longer than the message that waits for it is ours.
+#[test]
+fn a_message_whose_nsqd_goes_while_its_dial_hangs_is_not_posted() {
+    let nsqd = ScriptedNsqd::start();
+    let endpoint = Endpoint::https(Answer::ok());
+    let proxy = Proxy::to(endpoint.address());
+    proxy.stall();
+    let run = Run::new([], &format!("https://{}/", proxy.address())).trusting(&endpoint.ca_file());
+    let posthaste = run.with("--nsqd-tcp-address", nsqd.address()).start();
+    let mut connection = nsqd.wait_connection(0);
+    connection.wait("RDY above 0", |command| matches!(command, Command::Rdy(1..)).then_some(()));
+    connection.send([Act::message(id(1), 1, body(0, LEN))]);
+    proxy.wait(|counts| counts.accepted == 1);
+    // It must not come again here, where it would be posted with good reason.
+    nsqd.down();
+    connection.send([Act::Drop]);
+    posthaste.process.wait_stderr("connection ended", PATIENCE);
+    proxy.heal();
+    endpoint.wait(|counts| counts.handshakes_full == 1);
+    let posted = endpoint.wait_within(Duration::from_millis(300), |counts| counts.requests > 0);
+    assert!(posted.is_err(), "posted, although it may be someone else's by now");
+    let (summary, _) = rig::drain(&posthaste);
+    assert_figures(&summary, [("received", 1), ("connection_lost", 1), ("connections", 1)]);
+    assert_figures(&summary, [("requests", 0), ("failed", 0), ("delivered", 0)]);
+}
+
+/// A message is settled as soon as its outcome is known. Its permit stays with the connection until the answer is read.
+#[test]
+fn a_message_is_finished_before_the_rest_of_its_answer_has_come() {
+    let gate = Gate::new();
+    let answer = Answer::steps([
+        Step::ReadBody,
+        Step::Send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n".into()),
+        Step::Gate(gate.clone()),
+        Step::Send("ok".into()),
+    ]);
+    let endpoint = Endpoint::http(answer);
+    let nsqd = rig::nsqd(&[]);
+    rig::publish(&nsqd, 2, LEN);
+    let run = Run::new([&nsqd], &endpoint.url("/")).with("--concurrency", 1);
+    let posthaste = run.with("--drain-timeout", "60s").start();
+    gate.wait_arrived(1);
+    nsqd.wait_channel(TOPIC, CHANNEL, |channel| channel.finished() == 1);
+    assert_eq!((gate.passed(), endpoint.counts().requests), (0, 1), "the only permit is not free");
+    gate.open();
+    rig::wait_finished(&nsqd, 2);
+    let (summary, _) = rig::drain(&posthaste);
+    assert_figures(&summary, [("delivered", 2), ("finished", 2), ("dials", 1)]);
 }

@@ -174,17 +174,23 @@ fn an_endpoint_may_ask_for_our_certificate() {
 
 /// The system's roots can be replaced by the usual variables.
 #[test]
-fn ssl_cert_file_is_honoured() {
-    let endpoint = Endpoint::https(Answer::ok());
-    let nsqd = rig::nsqd(&[]);
-    rig::publish(&nsqd, 10, 100);
-    let run = Run::new([&nsqd], &endpoint.url("/"));
-    let posthaste = Posthaste::run_with(run.arguments(), |command| {
-        command.env("SSL_CERT_FILE", endpoint.ca_file());
-    });
-    rig::wait_finished(&nsqd, 10);
-    rig::drain(&posthaste);
-    endpoint.ledger().assert_exactly_once(0..10);
+fn ssl_cert_file_and_ssl_cert_dir_are_honoured() {
+    for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        let endpoint = Endpoint::https(Answer::ok());
+        let nsqd = rig::nsqd(&[]);
+        rig::publish(&nsqd, 10, 100);
+        let directory = tempfile::tempdir().expect("a directory");
+        // The name is of the form that OpenSSL's tools give.
+        std::fs::copy(endpoint.ca_file(), directory.path().join("0123abcd.0")).expect("a copy");
+        let value = if variable == "SSL_CERT_FILE" { endpoint.ca_file() } else { directory.path().into() };
+        let run = Run::new([&nsqd], &endpoint.url("/"));
+        let posthaste = Posthaste::run_with(run.arguments(), |command| {
+            command.env(variable, value);
+        });
+        rig::wait_finished(&nsqd, 10);
+        rig::drain(&posthaste);
+        endpoint.ledger().assert_exactly_once(0..10);
+    }
 }
 
 #[test]

@@ -87,7 +87,14 @@ async fn post(endpoint: &Endpoint, body: &[Bytes], count: u64) -> u64 {
     let mut delivered = 0;
     for _ in 0..count {
         let body_len = body[0].len() as u64;
-        let request = Request { target: None, head_lines: b"X-Id: 1\r\n", body, body_len, idempotent: true };
+        let request = Request {
+            target: None,
+            head_lines: b"X-Id: 1\r\n",
+            body,
+            body_len,
+            idempotent: true,
+            is_wanted: &|| true,
+        };
         let posted = endpoint.post(&request).await;
         match posted.outcome.cause {
             None => delivered += u64::from(posted.outcome.verdict == Verdict::Delivered),

@@ -1,18 +1,21 @@
 //! One connection: a plain struct that one future owns at a time. It has no task and no channel behind it; dropping it
 //! closes the socket, and however it ends, the end is counted once with its reason.
 
+use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::close_reason::CloseReason;
 use crate::idle::IdleWatch;
+use crate::outcome::Cause;
 use crate::pool::ledger::Ledger;
-use crate::transport::Transport;
+use crate::transport::{Transport, cause};
 
 /// A connection that can carry requests, one at a time.
 pub(crate) struct Connection {
@@ -61,14 +64,15 @@ impl Connection {
         self.ledger.counters.requests.one();
     }
 
-    /// Ready when `deadline` has passed.
+    /// Ready when `deadline` has passed, even if the task has used up its budget: a peer that sends faster than we read
+    /// would else put the deadline off for ever.
     pub(crate) fn poll_deadline(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         // Requests that had waited for a connection can have earlier deadlines than the one before them.
         if self.timer.deadline() > deadline {
             self.timer.as_mut().reset(deadline);
         }
         loop {
-            ready!(self.timer.as_mut().poll(cx));
+            ready!(pin!(unconstrained(self.timer.as_mut())).poll(cx));
             if self.timer.deadline() >= deadline {
                 return Poll::Ready(());
             }
@@ -117,18 +121,17 @@ impl Connection {
         }
     }
 
-    /// The last check before a request.
+    /// The last look before a request.
     ///
     /// # Errors
     /// The reason to close it instead.
-    pub(crate) fn before_use(
-        &mut self,
-        now: Instant,
-        idle_timeout: Duration,
-        scratch: &mut [u8],
-    ) -> Result<(), CloseReason> {
-        self.check_age(now, idle_timeout)?;
+    pub(crate) fn before_use(&mut self, now: Instant, scratch: &mut [u8]) -> Result<(), CloseReason> {
         self.watch.before_use(&mut self.transport, scratch, now)
+    }
+
+    /// What to tell a request that waited for it, when it was found to have ended for `reason`.
+    pub(crate) fn cause_of_end(&self, reason: CloseReason) -> Cause {
+        self.watch.cause().cloned().unwrap_or_else(|| cause(reason, None))
     }
 
     /// When it became idle.
@@ -152,7 +155,15 @@ fn jittered(age: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::sync::Arc;
+
+    use tokio::net::TcpSocket;
+    use tokio::task::coop::poll_proceed;
+
     use super::*;
+    use crate::counters::EndpointCounters;
+    use crate::socket::Socket;
 
     #[test]
     fn jitter_stays_within_a_tenth_and_spreads() {
@@ -161,5 +172,24 @@ mod tests {
         assert!(ages.iter().all(|age| (540..=660).contains(&age.as_secs())));
         let (min, max) = (ages.iter().min().unwrap(), ages.iter().max().unwrap());
         assert!(max.as_secs() - min.as_secs() > 100, "{min:?} to {max:?}");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_deadline_is_told_to_a_task_that_has_used_up_its_budget() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let stream = TcpSocket::new_v4().expect("a socket").connect(address).await.expect("it listens");
+        let counters = Arc::new(EndpointCounters::default());
+        let transport = Transport::Plain(Socket::new(stream, counters.clone()));
+        let mut connection = Connection::new(transport, Ledger::new(counters), Duration::from_secs(600));
+        let deadline = Instant::now();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let told = poll_fn(|cx| {
+            while let Poll::Ready(spent) = poll_proceed(cx) {
+                spent.made_progress();
+            }
+            Poll::Ready(connection.poll_deadline(cx, deadline))
+        });
+        assert!(told.await.is_ready());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One thread writes (the lane's), any thread reads: so a count is a plain load and store, without the locked
 //! instruction of `fetch_add`, and a snapshot is not a moment in time across fields. At rest these hold:
-//! `dials = opened + dial_failures + dials_aborted`, `opened = open + sum of closes`.
+//! `dials = opened + dial_failures + dials_aborted + emfile_waits`, `opened = open + sum of closes`.
 
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -188,3 +188,34 @@ async fn measure_cpu<T>(total: &Cell<Duration>, step: impl Future<Output = T>) -
 fn thread_cpu() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_socket_has_its_options() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let settings = SocketSettings {
+            keepalive_time: Duration::from_secs(7),
+            keepalive_interval: Duration::from_secs(2),
+            keepalive_probes: 4,
+            user_timeout: Duration::from_millis(3_210),
+            send_buffer_bytes: Some(50_000),
+            receive_buffer_bytes: Some(60_000),
+        };
+        let socket = connect(address, &settings).await.expect("it listens");
+        let options = SockRef::from(&socket);
+        assert!(options.tcp_nodelay().expect("an option"));
+        assert!(options.keepalive().expect("an option"));
+        assert_eq!(options.tcp_keepalive_time().expect("an option"), settings.keepalive_time);
+        assert_eq!(options.tcp_keepalive_interval().expect("an option"), settings.keepalive_interval);
+        assert_eq!(options.tcp_keepalive_retries().expect("an option"), settings.keepalive_probes);
+        #[cfg(target_os = "linux")]
+        assert_eq!(options.tcp_user_timeout().expect("an option"), Some(settings.user_timeout));
+        // The kernel doubles what it is asked for, for its own book-keeping.
+        assert!(options.send_buffer_size().expect("an option") >= 50_000);
+        assert!(options.recv_buffer_size().expect("an option") >= 60_000);
+    }
+}

@@ -16,7 +16,7 @@ use crate::dial::Dialer;
 use crate::identity::Identity;
 use crate::local::Local;
 use crate::outcome::{Cause, Outcome};
-use crate::pool::{Limits, Need, Pool, run};
+use crate::pool::{Limits, Need, Pool, Turn, run};
 use crate::post::{Ended, Fate, Job, Resend, is_worth_copying};
 use crate::request_head::HeadTemplate;
 use crate::resolver::Ttl;
@@ -69,6 +69,9 @@ pub struct Request<'a> {
     /// An id header is sent, by which the receiver can tell a duplicate: it may be sent a second time when a reused
     /// connection ends under it.
     pub idempotent: bool,
+    /// Whether it is to be sent at all. Asked each time that it has waited for a connection, right before it would go
+    /// out: a dial may take seconds, and its message may be someone else's by then.
+    pub is_wanted: &'a dyn Fn() -> bool,
 }
 
 /// What became of a request, and what is left to do before its permit is free.
@@ -136,13 +139,13 @@ impl Endpoint {
             limits: self.0.head_limits,
             drain_bytes_max: self.0.drain_bytes_max,
         };
-        let posted = self.0.post(&job, now, request.idempotent).await;
+        let posted = self.0.post(&job, now, request).await;
         self.0.local.give_buffer_back(head);
         posted
     }
 
     /// Closes idle connections now and the others once their answers are read; whoever waits for a connection, or
-    /// posts from now on, is told [`Cause::Shutdown`].
+    /// posts from now on, is told [`Cause::Shutdown`]. A request that is sent again for a connection that ended goes on.
     pub fn close(&self) {
         self.0.pool.close();
     }
@@ -164,16 +167,16 @@ impl Endpoint {
 }
 
 impl Inner {
-    async fn post(&self, job: &Job<'_>, now: Instant, idempotent: bool) -> Posted {
+    async fn post(&self, job: &Job<'_>, now: Instant, request: &Request<'_>) -> Posted {
         let connection = match self.pool.checkout(now) {
             Some(connection) => connection,
-            None => match self.wait(Need::Any, job.deadline).await {
+            None => match self.wait(Need::Any, job.deadline, request).await {
                 Ok(connection) => connection,
                 Err(cause) => return Posted::without_connection(cause, false),
             },
         };
         let (ended, connection) = connection.post(job, &self.local).await;
-        let Some(resend) = self.allowed(ended.resend, idempotent) else {
+        let Some(resend) = self.allowed(ended.resend, request.idempotent) else {
             return self.finish(ended, connection, job.deadline);
         };
         match resend {
@@ -181,7 +184,7 @@ impl Inner {
             Resend::Stale => self.counters.stale_resends.one(),
         }
         let first_taken = ended.outcome.bytes_taken;
-        let mut posted = match self.wait(Need::Fresh, job.deadline).await {
+        let mut posted = match self.wait(Need::Fresh, job.deadline, request).await {
             Err(cause) => Posted::without_connection(cause, first_taken),
             Ok(fresh) => {
                 // Whatever becomes of this one, a resend is never resent.
@@ -200,10 +203,34 @@ impl Inner {
         })
     }
 
-    async fn wait(&self, need: Need, deadline: Instant) -> Result<Box<Connection>, Cause> {
-        match timeout_at(deadline, self.pool.wait(need)).await {
-            Ok(handed) => handed,
-            Err(_elapsed) => Err(self.pool.cause_of_wait()),
+    async fn wait(
+        &self,
+        need: Need,
+        deadline: Instant,
+        request: &Request<'_>,
+    ) -> Result<Box<Connection>, Cause> {
+        let mut turn = Turn::Last;
+        loop {
+            let Ok(handed) = timeout_at(deadline, self.pool.wait(need, turn)).await else {
+                return Err(self.pool.cause_of_wait());
+            };
+            let mut connection = handed?;
+            if !(request.is_wanted)() {
+                self.pool.check_in(connection);
+                return Err(Cause::Unwanted);
+            }
+            // This poll may come long after the hand-over, and nobody has watched the connection since.
+            let Err(reason) = self.pool.before_use(&mut connection, Instant::now()) else {
+                return Ok(connection);
+            };
+            // There are only so many kept ones that can have ended. New ones could go on ending until the deadline.
+            let is_new = !connection.has_answered;
+            let cause = connection.cause_of_end(reason);
+            connection.close(reason);
+            if is_new {
+                return Err(cause);
+            }
+            turn = Turn::First;
         }
     }
 
@@ -228,7 +255,7 @@ impl Inner {
 
     /// Renders the head, and copies a small body of many pieces behind it. What is left of the body.
     fn render<'a>(&self, request: &Request<'a>, head: &mut Vec<u8>) -> &'a [Bytes] {
-        let Request { target, head_lines, body, body_len, idempotent: _ } = *request;
+        let Request { target, head_lines, body, body_len, idempotent: _, is_wanted: _ } = *request;
         // Not only in debug builds: with a wrong length the end of a body would be read as the next request.
         assert_eq!(
             body_len,

@@ -23,6 +23,7 @@ const KEPT_BUFFERS_MAX: usize = 4_096;
 pub struct Local(Rc<Worker>);
 
 struct Worker {
+    dials_max: usize,
     dial_places: Arc<Semaphore>,
     /// Shared by all connections of the thread: bytes are in it only within one poll.
     scratch: RefCell<Box<[u8]>>,
@@ -31,14 +32,20 @@ struct Worker {
 }
 
 impl Local {
-    /// `dials_max` dials at once, over all endpoints of the thread; at least 1.
+    /// `dials_max` dials at once, over all endpoints of the thread; at least 1. Dials that hang count for their own
+    /// endpoint alone.
     pub fn new(dials_max: usize) -> Local {
         let dials_max = dials_max.clamp(1, Semaphore::MAX_PERMITS);
         Local(Rc::new(Worker {
+            dials_max,
             dial_places: Arc::new(Semaphore::new(dials_max)),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             buffers: RefCell::default(),
         }))
+    }
+
+    pub(crate) fn dials_max(&self) -> usize {
+        self.0.dials_max
     }
 
     pub(crate) fn dial_places(&self) -> Arc<Semaphore> {

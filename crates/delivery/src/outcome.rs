@@ -105,6 +105,9 @@ pub enum Cause {
     /// The peer closed in good order (FIN or close_notify) before a byte of an answer.
     #[error("the endpoint closed the connection before it answered")]
     ClosedBeforeAnswer,
+    /// The peer sent bytes on a new connection before a request was out.
+    #[error("the endpoint sent something before it was asked")]
+    SpokeFirst,
     /// The peer reset the connection before the answer's head was complete.
     #[error("the endpoint reset the connection before it answered")]
     Reset,
@@ -119,7 +122,13 @@ pub enum Cause {
         "no file descriptor left for a connection (raise the limit of open files, or lower the concurrency)"
     )]
     TooManyOpenFiles,
-    /// The endpoint was closed on this side.
+    /// The dial for it ended in a mistake of Posthaste's own.
+    #[error("a mistake in Posthaste ended the dial; please report it with the log's panic")]
+    DialPanicked,
+    /// It was not sent, or not again: when it had a connection, its [`is_wanted`](crate::Request::is_wanted) said no.
+    #[error("no longer wanted when it had a connection")]
+    Unwanted,
+    /// The endpoint was closed on this side before the request had a connection.
     #[error("shutting down")]
     Shutdown,
 }

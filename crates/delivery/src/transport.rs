@@ -67,8 +67,8 @@ impl Transport {
         }
     }
 
-    /// What rustls wants to say by itself (an answer to a KeyUpdate, say), given to the kernel without waiting.
-    /// Whether all of it went.
+    /// What rustls wants to say by itself, given to the kernel without waiting. Whether all of it went. Its answer to a
+    /// KeyUpdate is not among it: that goes out with the next request.
     pub(crate) fn settle_tls(&mut self, cx: &mut Context<'_>) -> bool {
         match self {
             Transport::Plain(_) => true,
@@ -123,6 +123,7 @@ pub(crate) fn cause(reason: CloseReason, error: Option<&io::Error>) -> Cause {
         (CloseReason::PeerFin | CloseReason::PeerCloseNotify | CloseReason::PeerFinUnannounced, _) => {
             Cause::ClosedBeforeAnswer
         }
+        (CloseReason::StrayBytes, _) => Cause::SpokeFirst,
         (_, Some(error)) => match TlsFailure::in_io_error(error) {
             Some(failure) => Cause::Tls(failure),
             None => Cause::Broken(error.kind()),

@@ -26,7 +26,14 @@ fn take_all() -> Vec<File> {
 async fn post(endpoint: &Ours) -> Outcome {
     let body = [Bytes::from_static(b"body")];
     let posted = endpoint
-        .post(&Request { target: None, head_lines: b"", body: &body, body_len: 4, idempotent: false })
+        .post(&Request {
+            target: None,
+            head_lines: b"",
+            body: &body,
+            body_len: 4,
+            idempotent: false,
+            is_wanted: &|| true,
+        })
         .await;
     posted.tail.await;
     posted.outcome

@@ -1,5 +1,6 @@
 //! A lane: a private share of a route on one worker, from its start to its drain.
 
+use std::future::{Future, pending};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -79,23 +80,30 @@ impl Lane {
             lane.endpoint.close();
             lane.consumer.stop(lane.settings.drain_grace).await;
         };
-        tokio::pin!(drain);
-        loop {
-            tokio::select! {
-                () = &mut drain => break,
-                Some(ended) = permits.join_next(), if !permits.is_empty() => {
-                    if ended.is_err() {
-                        // The delivery that it held was requeued by its drop. A permit less would be a leak.
-                        tracing::error!(route = lane.settings.route, "a permit panicked and is started again");
-                        permits.spawn_local(permit::run(Rc::clone(&lane)));
-                    }
-                }
-            }
+        tokio::select! {
+            () = drain => {}
+            () = keep(&mut permits, &lane.settings.route, || permit::run(Rc::clone(&lane))) => {}
         }
         // The consumer has answered every message by now. A request that still runs would deliver one that is back in
         // the queue.
         permits.shutdown().await;
     }
+}
+
+/// Starts a permit again whenever one panics. Never done: permits that ended have no more messages to come.
+async fn keep<F: Future<Output = ()> + 'static>(
+    permits: &mut JoinSet<()>,
+    route: &str,
+    start: impl Fn() -> F,
+) {
+    while let Some(ended) = permits.join_next().await {
+        if ended.is_err() {
+            // The delivery that it held was requeued by its drop. A permit less would be a leak.
+            tracing::error!(route, "a permit panicked and is started again");
+            permits.spawn_local(start());
+        }
+    }
+    pending().await
 }
 
 /// Why a lane cannot start.
@@ -110,4 +118,43 @@ pub enum StartCause {
     /// The thread or its runtime could not be made.
     #[error("a worker could not be started: {0}")]
     Worker(#[source] std::io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn permits_that_panic_are_started_again_and_those_that_end_are_not() {
+        let started = Rc::new(Cell::new(0));
+        let start = || {
+            let started = Rc::clone(&started);
+            async move {
+                started.set(started.get() + 1);
+                // The first three panic, and so do the three that replace them.
+                assert!(started.get() > 6, "a mistake in a permit");
+            }
+        };
+        let run = async {
+            let mut permits = JoinSet::new();
+            (0..3).for_each(|_| drop(permits.spawn_local(start())));
+            let settled = async {
+                while started.get() < 9 {
+                    tokio::task::yield_now().await;
+                }
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                () = keep(&mut permits, "events", start) => panic!("it is never done"),
+                () = settled => {}
+            }
+            assert!(permits.is_empty());
+        };
+        tokio::task::LocalSet::new().run_until(run).await;
+        assert_eq!(started.get(), 9);
+    }
 }

@@ -62,10 +62,11 @@ pub(crate) struct LaneCounters {
 #[derive(Debug)]
 struct BusyTime {
     origin: OnceLock<Instant>,
-    /// Nanoseconds since `origin` of the latest change in the number of busy permits.
-    changed_ns: Counter,
-    /// Permits busy times nanoseconds, up to the latest change.
-    area_ns: Counter,
+    /// Microseconds since `origin` of the latest change in the number of busy permits.
+    changed_us: Counter,
+    /// Permits busy times microseconds, up to the latest change. In nanoseconds a million permits would overflow this
+    /// within hours.
+    area_us: Counter,
 }
 
 impl LaneCounters {
@@ -81,8 +82,8 @@ impl LaneCounters {
             permits_busy: Counter::default(),
             busy_time: BusyTime {
                 origin: OnceLock::new(),
-                changed_ns: Counter::default(),
-                area_ns: Counter::default(),
+                changed_us: Counter::default(),
+                area_us: Counter::default(),
             },
         }
     }
@@ -97,19 +98,39 @@ impl LaneCounters {
     fn advance(&self) {
         let now = Instant::now();
         let time = &self.busy_time;
-        let since = now.duration_since(*time.origin.get_or_init(|| now)).as_nanos() as u64;
-        time.area_ns.add((since - time.changed_ns.get()) * self.permits_busy.get());
-        time.changed_ns.set(since);
+        let since = now.duration_since(*time.origin.get_or_init(|| now)).as_micros() as u64;
+        time.area_us.add((since - time.changed_us.get()) * self.permits_busy.get());
+        time.changed_us.set(since);
     }
 
-    /// Permits busy on average, up to now where some still are.
-    fn permits_busy_mean(&self) -> f64 {
+    /// How busy the permits were, up to now where some still are.
+    fn busyness(&self) -> Busyness {
         let time = &self.busy_time;
-        let Some(origin) = time.origin.get() else { return 0.0 };
-        let (changed, busy) = (time.changed_ns.get(), self.permits_busy.get());
-        let until = if busy == 0 { changed } else { changed.max(origin.elapsed().as_nanos() as u64) };
-        let area = time.area_ns.get() + (until - changed) * busy;
-        if until == 0 { 0.0 } else { area as f64 / until as f64 }
+        let Some(origin) = time.origin.get() else { return Busyness::default() };
+        let (changed, busy) = (time.changed_us.get(), self.permits_busy.get());
+        let until = if busy == 0 { changed } else { changed.max(origin.elapsed().as_micros() as u64) };
+        Busyness { area_us: time.area_us.get() + (until - changed) * busy, stretch_us: until }
+    }
+}
+
+/// How busy permits were over some stretch of time.
+#[derive(Debug, Clone, Copy, Default)]
+struct Busyness {
+    /// Permits busy times microseconds.
+    area_us: u64,
+    stretch_us: u64,
+}
+
+impl Busyness {
+    /// Lanes run side by side, but one may have had messages for an hour and another for a second: what they did adds
+    /// up, and the longest stretch is that of all.
+    fn add(&mut self, other: Busyness) {
+        self.area_us += other.area_us;
+        self.stretch_us = self.stretch_us.max(other.stretch_us);
+    }
+
+    fn mean(self) -> f64 {
+        if self.stretch_us == 0 { 0.0 } else { self.area_us as f64 / self.stretch_us as f64 }
     }
 }
 
@@ -180,6 +201,7 @@ pub struct RouteSnapshot {
     pub permits_busy: u64,
     /// Requests that ran at once on average, between the first message and the latest outcome.
     pub permits_busy_mean: f64,
+    busyness: Busyness,
     latency: Vec<u64>,
 }
 
@@ -192,6 +214,7 @@ impl RouteSnapshot {
 
     fn of_lane(lane: &LaneCounters) -> RouteSnapshot {
         let consumer = lane.consumer.snapshot();
+        let busyness = lane.busyness();
         RouteSnapshot {
             name: String::new(),
             ledger: Ledger {
@@ -208,7 +231,8 @@ impl RouteSnapshot {
             endpoint: lane.endpoint.snapshot(),
             permits: lane.permits,
             permits_busy: lane.permits_busy.get(),
-            permits_busy_mean: lane.permits_busy_mean(),
+            permits_busy_mean: busyness.mean(),
+            busyness,
             latency: lane.latency.counts(),
             consumer,
         }
@@ -246,8 +270,8 @@ impl RouteSnapshot {
         self.endpoint += &other.endpoint;
         self.permits += other.permits;
         self.permits_busy += other.permits_busy;
-        // Lanes run side by side, so their means add up.
-        self.permits_busy_mean += other.permits_busy_mean;
+        self.busyness.add(other.busyness);
+        self.permits_busy_mean = self.busyness.mean();
         self.latency.resize(self.latency.len().max(other.latency.len()), 0);
         self.latency.iter_mut().zip(&other.latency).for_each(|(sum, n)| *sum += n);
     }
@@ -281,5 +305,28 @@ mod tests {
         let route = RouteSnapshot::of_lane(&counters);
         assert_eq!((route.permits, route.permits_busy), (4, 0));
         assert!((1.2..1.8).contains(&route.permits_busy_mean), "{}", route.permits_busy_mean);
+    }
+
+    #[test]
+    fn a_million_permits_busy_for_a_month_do_not_overflow() {
+        let counters = LaneCounters::new(1_000_000);
+        let month = Duration::from_secs(30 * 86_400);
+        counters.busy_time.origin.set(Instant::now() - month).expect("nothing was busy yet");
+        counters.permits_busy.add(1_000_000);
+        drop(counters.busy());
+        let mean = RouteSnapshot::of_lane(&counters).permits_busy_mean;
+        assert!((999_999.0..1_000_001.0).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn a_lane_that_was_busy_for_a_moment_does_not_count_as_one_that_always_was() {
+        let hour = Busyness { area_us: 10 * 3_600_000_000, stretch_us: 3_600_000_000 };
+        let second = Busyness { area_us: 5_000_000, stretch_us: 1_000_000 };
+        let mut snapshot = Snapshot::default();
+        for busyness in [hour, second] {
+            snapshot.routes.push(RouteSnapshot { busyness, ..RouteSnapshot::default() });
+        }
+        let mean = snapshot.total().permits_busy_mean;
+        assert!((10.0..10.01).contains(&mean), "{mean}");
     }
 }

@@ -23,10 +23,6 @@ pub(crate) async fn run(lane: Rc<Lane>) {
 }
 
 async fn carry(lane: &Lane, delivery: Delivery, head_lines: &mut Vec<u8>) {
-    // A delivery that its nsqd no longer counts as ours must not be posted: someone else may have it by now.
-    if delivery.state() != DeliveryState::Live {
-        return;
-    }
     let busy = lane.counters.busy();
     let message = MessageLines {
         node: delivery.node(),
@@ -41,11 +37,14 @@ async fn carry(lane: &Lane, delivery: Delivery, head_lines: &mut Vec<u8>) {
         body: std::slice::from_ref(delivery.body()),
         body_len: delivery.body().len() as u64,
         idempotent: lane.idempotency_key,
+        // A delivery that its nsqd no longer counts as ours must not be posted: someone else may have it by now. It was
+        // ours a moment ago, so this is asked only where a connection had to be waited for.
+        is_wanted: &|| delivery.state() == DeliveryState::Live,
     };
     let started = Instant::now();
     let Posted { outcome, tail } = lane.endpoint.post(&request).await;
-    if outcome.cause == Some(Cause::Shutdown) {
-        // The drain began before it had a connection. It was not tried, so nothing has failed and nothing has to wait.
+    if let Some(Cause::Shutdown | Cause::Unwanted) = outcome.cause {
+        // The drain began before it had a connection, or its nsqd took it back. Nothing has failed, nothing has to wait.
         let (Settled::Sent | Settled::TooLate(_)) = delivery.requeue(Duration::ZERO);
         return;
     }

@@ -13,7 +13,7 @@ pub struct PipelineSettings {
     /// Worker threads; lanes are spread over them. Default: the processors, but not more than there are lanes.
     pub threads: Option<usize>,
     /// Dials under way at once on one worker, over all its lanes. Default 16: a thousand handshakes at once would
-    /// stall the lanes beside them for 100 ms.
+    /// stall the lanes beside them for 100 ms. One that hangs counts for its own lane alone.
     pub dials_max: usize,
 }
 

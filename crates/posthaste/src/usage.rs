@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// Time and memory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
-    /// Since delivery began.
+    /// Since what is measured began.
     pub(crate) wall: Duration,
     /// Of all threads, in the program and in the kernel for it, since the process began.
     pub(crate) cpu: Duration,

@@ -10,6 +10,8 @@ pub(super) struct Demand {
     pub(super) open: usize,
     pub(super) dialling: usize,
     pub(super) concurrency: usize,
+    /// Dials at once, also of those that have given their place among the worker's back.
+    pub(super) dials_max: usize,
     /// Connections to be kept open in any case.
     pub(super) warm: usize,
 }
@@ -17,7 +19,7 @@ pub(super) struct Demand {
 impl Demand {
     /// Whether one more dial is wanted and allowed.
     pub(super) fn wants_dial(&self) -> bool {
-        self.is_short() && self.has_room()
+        self.is_short() && self.has_room() && self.dialling < self.dials_max
     }
 
     /// Whether a dial is wanted for a resend, and only an idle connection stands in its way. Others that wait at the
@@ -39,8 +41,15 @@ impl Demand {
 mod tests {
     use super::*;
 
-    const NONE: Demand =
-        Demand { waiting: 0, waiting_for_fresh: 0, open: 0, dialling: 0, concurrency: 4, warm: 0 };
+    const NONE: Demand = Demand {
+        waiting: 0,
+        waiting_for_fresh: 0,
+        open: 0,
+        dialling: 0,
+        concurrency: 4,
+        dials_max: 3,
+        warm: 0,
+    };
 
     #[test]
     fn nobody_waits_nobody_dials() {
@@ -53,6 +62,13 @@ mod tests {
         assert!(!Demand { waiting: 2, dialling: 2, ..NONE }.wants_dial());
         assert!(Demand { waiting: 9, dialling: 1, open: 2, ..NONE }.wants_dial());
         assert!(!Demand { waiting: 9, dialling: 2, open: 2, ..NONE }.wants_dial());
+    }
+
+    #[test]
+    fn dials_at_once_are_limited() {
+        let many = Demand { waiting: 9, concurrency: 9, ..NONE };
+        assert!(Demand { dialling: 2, ..many }.wants_dial());
+        assert!(!Demand { dialling: 3, ..many }.wants_dial());
     }
 
     #[test]

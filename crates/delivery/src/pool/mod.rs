@@ -34,7 +34,7 @@ use demand::Demand;
 use ledger::Ledger;
 pub(crate) use task::run;
 use waiting::Waiter;
-pub(crate) use waiting::{Need, Waiting};
+pub(crate) use waiting::{Need, Turn, Waiting};
 
 /// Rest after a dial that failed for lack of descriptors.
 const DESCRIPTOR_WAIT: Duration = Duration::from_millis(100);
@@ -105,17 +105,25 @@ impl Pool {
         loop {
             let mut connection = self.idle.borrow_mut().pop_back()?;
             self.count_idle();
-            let scratch = &mut *self.local.scratch();
-            match connection.before_use(now, self.limits.idle_timeout, scratch) {
+            match self.before_use(&mut connection, now) {
                 Ok(()) => return Some(connection),
                 Err(reason) => connection.close(reason),
             }
         }
     }
 
+    /// The last look at a connection before its request.
+    ///
+    /// # Errors
+    /// The reason to close it instead.
+    pub(crate) fn before_use(&self, connection: &mut Connection, now: Instant) -> Result<(), CloseReason> {
+        self.outlived(connection, now, 0)?;
+        connection.before_use(now, &mut self.local.scratch())
+    }
+
     /// Waits for a place; the future is to be given the request's deadline by the caller.
-    pub(crate) fn wait(self: &Rc<Self>, need: Need) -> Waiting {
-        Waiting::new(self.clone(), need)
+    pub(crate) fn wait(self: &Rc<Self>, need: Need, turn: Turn) -> Waiting {
+        Waiting::new(self.clone(), need, turn)
     }
 
     /// Takes a connection back whose answer was read to its end: to the oldest waiter, or among the idle ones.
@@ -123,8 +131,7 @@ impl Pool {
         if self.closing.get() {
             return connection.close(CloseReason::Shutdown);
         }
-        let scratch = &mut *self.local.scratch();
-        if let Err(reason) = connection.become_idle(Instant::now(), self.limits.requests_max, scratch) {
+        if let Err(reason) = self.become_idle(&mut connection) {
             return connection.close(reason);
         }
         match self.next_waiter(|waiter| waiter.need() == Need::Any) {
@@ -140,7 +147,8 @@ impl Pool {
         }
     }
 
-    /// Closes what is idle and fails who waits; connections in use are closed at their check-in.
+    /// Closes what is idle and fails who waits; connections in use are closed at their check-in. A resend waits on, and
+    /// is dialled for: its request is under way, and to give it up now would make its message a duplicate.
     pub(crate) fn close(&self) {
         self.closing.set(true);
         let idle = std::mem::take(&mut *self.idle.borrow_mut());
@@ -148,14 +156,15 @@ impl Pool {
         for connection in idle {
             connection.close(CloseReason::Shutdown);
         }
-        while let Some(waiter) = self.next_waiter(|_| true) {
+        while let Some(waiter) = self.next_waiter(|waiter| waiter.need() == Need::Any) {
             waiter.hand(Err(Cause::Shutdown));
         }
         self.ledger.bell.ring();
     }
 
-    pub(crate) fn is_closing(&self) -> bool {
-        self.closing.get()
+    /// Whether it is closed and no resend waits: nobody needs a dial any more.
+    fn needs_no_dials(&self) -> bool {
+        self.closing.get() && self.waiters.borrow().is_empty()
     }
 
     /// Waits until no connection is open.
@@ -183,10 +192,18 @@ impl Pool {
         waiter
     }
 
+    fn become_idle(&self, connection: &mut Connection) -> Result<(), CloseReason> {
+        connection.become_idle(Instant::now(), self.limits.requests_max, &mut self.local.scratch())
+    }
+
     /// A dial ended with a connection.
-    fn take_dialled(&self, connection: Box<Connection>) {
-        if self.closing.get() {
-            return connection.close(CloseReason::Shutdown);
+    fn take_dialled(&self, mut connection: Box<Connection>) {
+        // What a peer says before it was asked must not become the answer to the first request. It counts as a dial that
+        // failed, also for a peer that closes at once: dialled again without a pause, it would get nothing but dials.
+        if let Err(reason) = self.become_idle(&mut connection) {
+            let cause = connection.cause_of_end(reason);
+            connection.close(reason);
+            return self.dial_failed(cause);
         }
         match self.next_waiter(|_| true) {
             Some(waiter) => waiter.hand(Ok(connection)),
@@ -237,20 +254,23 @@ impl Pool {
         }
     }
 
-    /// When the oldest idle connection will have been idle for too long.
+    /// When the oldest idle connection will have been idle for too long. Where that is past and it was kept warm, so are
+    /// those behind it.
     fn sweep_due(&self) -> Option<Instant> {
         self.idle.borrow().front().map(|oldest| oldest.idle_since() + self.limits.idle_timeout)
     }
 
     fn demand(&self) -> Demand {
         let waiters = self.waiters.borrow();
+        let rests = self.closing.get() || Instant::now() < self.warm_not_before.get();
         Demand {
             waiting: waiters.len(),
             waiting_for_fresh: waiters.iter().filter(|waiter| waiter.need() == Need::Fresh).count(),
             open: self.ledger.open(),
             dialling: self.dialling.get(),
             concurrency: self.limits.concurrency,
-            warm: if Instant::now() < self.warm_not_before.get() { 0 } else { self.limits.warm },
+            dials_max: self.local.dials_max(),
+            warm: if rests { 0 } else { self.limits.warm },
         }
     }
 

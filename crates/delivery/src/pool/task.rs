@@ -1,46 +1,62 @@
 //! The pool's one task: it dials, sweeps, and sleeps in between.
 
 use std::future::{Future, pending};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{DESCRIPTOR_WAIT, Pool};
 use crate::connection::Connection;
 use crate::dial::{DialError, Dialer};
+use crate::outcome::Cause;
 use crate::transport::Transport;
+
+/// How long a dial holds its place among the worker's. Those are there for the CPU time of handshakes, and a dial that
+/// takes longer waits for its peer: holding on, the dials to one that hangs would keep all other pools from dialling.
+const PLACE_HELD_MAX: Duration = Duration::from_millis(250);
 
 type Dialled = Result<Transport, DialError>;
 
 /// Runs until the pool is closed and its last connection is gone.
 pub(crate) async fn run(pool: Rc<Pool>, dialer: Rc<Dialer>, dial_places: Arc<Semaphore>) {
     let mut dials: JoinSet<Dialled> = JoinSet::new();
-    let mut turn = Turn::default();
+    let mut place = Place::default();
     loop {
         pool.sweep();
         pool.make_room();
-        if pool.is_closing() {
+        if pool.needs_no_dials() {
             abort(&pool, &mut dials).await;
-            return pool.ledger.empty().await;
+            // As long as a request is under way it may have to be sent again.
+            if pool.ledger.open() == 0 && pool.needs_no_dials() {
+                return;
+            }
         }
         let now = Instant::now();
-        turn.wait_if(pool.wants_dial(now), &dial_places);
+        place.wait_if(pool.wants_dial(now), &dial_places);
         select! {
             () = pool.ledger.bell.rung() => {}
             Some(ended) = dials.join_next() => pool.dial_ended(ended),
-            permit = turn.come() => {
+            permit = place.come() => {
+                // The wait may have been long: what is wanted by now?
+                if !pool.wants_dial(Instant::now()) {
+                    continue;
+                }
                 pool.set_dialling(pool.dialling.get() + 1);
                 pool.counters().dials.one();
                 let dialer = dialer.clone();
                 dials.spawn_local(async move {
-                    let dialled = dialer.dial().await;
+                    let mut dial = pin!(dialer.dial());
+                    if let Ok(dialled) = timeout(PLACE_HELD_MAX, &mut dial).await {
+                        return dialled;
+                    }
                     drop(permit);
-                    dialled
+                    dial.await
                 });
             }
             () = sleep_until(pool.next_look(now)) => {}
@@ -51,9 +67,9 @@ pub(crate) async fn run(pool: Rc<Pool>, dialer: Rc<Dialer>, dial_places: Arc<Sem
 /// Waiting for one of the worker's dials, in order with the other pools. Kept over the loop's rounds: a new wait would
 /// start at the end of the queue.
 #[derive(Default)]
-struct Turn(Option<Pin<Box<dyn Future<Output = OwnedSemaphorePermit>>>>);
+struct Place(Option<Pin<Box<dyn Future<Output = OwnedSemaphorePermit>>>>);
 
-impl Turn {
+impl Place {
     fn wait_if(&mut self, wanted: bool, places: &Arc<Semaphore>) {
         if !wanted {
             self.0 = None;
@@ -112,7 +128,36 @@ impl Pool {
                 self.dial_failed(cause);
             }
             Err(error) if error.is_cancelled() => self.counters().dials_aborted.one(),
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            // Passed on, it would end this task, and all who wait for a connection would wait for their deadlines.
+            Err(error) => {
+                tracing::error!(%error, "a dial panicked");
+                self.counters().dial_failures.one();
+                self.dial_failed(Cause::DialPanicked);
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::EndpointCounters;
+    use crate::local::Local;
+    use crate::pool::{Limits, Need, Turn};
+    use crate::settings::EndpointSettings;
+    use crate::target::EndpointUrl;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_dial_that_panics_is_a_dial_that_failed() {
+        let settings = EndpointSettings::new(EndpointUrl::parse("http://h").expect("a valid URL"));
+        let counters = Arc::new(EndpointCounters::default());
+        let pool = Pool::new(Limits::of(&settings), Local::default(), counters.clone());
+        let waits = pool.wait(Need::Any, Turn::Last);
+        let mut dials: JoinSet<Dialled> = JoinSet::new();
+        dials.spawn(async { panic!("a mistake in a dial") });
+        pool.set_dialling(1);
+        pool.dial_ended(dials.join_next().await.expect("one dial"));
+        assert_eq!(waits.await.err(), Some(Cause::DialPanicked));
+        assert_eq!((counters.dial_failures.get(), counters.dialling.get()), (1, 0));
     }
 }

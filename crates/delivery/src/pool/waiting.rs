@@ -19,6 +19,14 @@ pub(crate) enum Need {
     Fresh,
 }
 
+/// Where in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Before all others: who had its turn already, and got a connection that had ended.
+    First,
+    Last,
+}
+
 /// A connection, or why there is none.
 pub(crate) type Handed = Result<Box<Connection>, Cause>;
 
@@ -54,12 +62,17 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn new(pool: Rc<Pool>, need: Need) -> Waiting {
-        let closing = pool.closing.get();
-        let state = if closing { State::Handed(Err(Cause::Shutdown)) } else { State::Queued(None) };
+    pub(super) fn new(pool: Rc<Pool>, need: Need, turn: Turn) -> Waiting {
+        let refused = need == Need::Any && pool.closing.get();
+        let state = if refused { State::Handed(Err(Cause::Shutdown)) } else { State::Queued(None) };
         let waiter = Rc::new(Waiter { need, state: RefCell::new(state) });
-        if !closing {
-            pool.waiters.borrow_mut().push_back(waiter.clone());
+        if !refused {
+            let mut waiters = pool.waiters.borrow_mut();
+            match turn {
+                Turn::First => waiters.push_front(waiter.clone()),
+                Turn::Last => waiters.push_back(waiter.clone()),
+            }
+            drop(waiters);
             pool.count_waiters();
             pool.ledger.bell.ring();
         }

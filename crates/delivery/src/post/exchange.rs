@@ -38,11 +38,18 @@ enum Sent {
     CutOff,
 }
 
+/// An answer that comes before its request is out may be this many times as long as that request, an echo in some
+/// encoding, before it is taken for one without an end.
+const EARLY_ANSWER_FACTOR: u64 = 4;
+
 /// A 2xx that came while the request was still being written. The write goes on, and its end decides.
 struct Early {
     head: AnswerHead,
     rest: Rest,
     end: Option<AnswerEnd>,
+    /// Bytes that were read of it since.
+    read: u64,
+    bytes_max: u64,
 }
 
 impl<'a> Exchange<'a> {
@@ -136,7 +143,9 @@ impl<'a> Exchange<'a> {
     fn take(&mut self, bytes: &[u8]) -> Option<Ended> {
         if let Some(early) = &mut self.early {
             early.take(bytes);
-            return None;
+            let flooded = early.read > early.bytes_max;
+            return flooded
+                .then(|| Ended::closed(Outcome::answered_before_body(&early.head), CloseReason::Undrained));
         }
         match self.read_head(bytes) {
             Ok(None) => None,
@@ -178,7 +187,7 @@ impl<'a> Exchange<'a> {
         let delivered = Verdict::of_status(head.status) == Verdict::Delivered;
         match self.sent {
             // It answers nothing of ours.
-            Sent::Nothing => return Some(self.unsent(Cause::ClosedBeforeAnswer, CloseReason::StrayBytes)),
+            Sent::Nothing => return Some(self.unsent(Cause::SpokeFirst, CloseReason::StrayBytes)),
             // A server's way to say that it was about to close the idle connection.
             _ if was_used && head.status == 408 && head.close.is_some() => {
                 let fate = Fate::Closed(CloseReason::AnswerClose);
@@ -186,7 +195,8 @@ impl<'a> Exchange<'a> {
             }
             Sent::All => return Some(Ended::answered(&head, rest, end)),
             Sent::Some if delivered && head.close.is_none() => {
-                self.early = Some(Early { head, rest, end });
+                let bytes_max = self.job.drain_bytes_max + EARLY_ANSWER_FACTOR * self.job.len();
+                self.early = Some(Early { head, rest, end, read: 0, bytes_max });
                 return None;
             }
             Sent::Some | Sent::CutOff => {}
@@ -202,7 +212,7 @@ impl<'a> Exchange<'a> {
         if !matches!(self.sent, Sent::All | Sent::CutOff) {
             return None;
         }
-        let Early { head, rest, end } = self.early.take()?;
+        let Early { head, rest, end, .. } = self.early.take()?;
         if self.sent == Sent::All {
             Some(Ended::answered(&head, rest, end))
         } else {
@@ -253,6 +263,7 @@ impl Early {
     /// The answer is read on while the request is written, or both sides could wait for each other. What is too long
     /// or wrong costs the connection in the end, but not before the write is done.
     fn take(&mut self, bytes: &[u8]) {
+        self.read += bytes.len() as u64;
         match self.end {
             None => self.end = self.rest.take(bytes),
             Some(Ok(())) => self.end = Some(self.rest.after_end(bytes)),

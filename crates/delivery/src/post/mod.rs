@@ -35,6 +35,13 @@ pub(crate) struct Job<'a> {
     pub(crate) drain_bytes_max: u64,
 }
 
+impl Job<'_> {
+    /// Bytes of head and body.
+    fn len(&self) -> u64 {
+        self.head.len() as u64 + self.body.iter().map(|piece| piece.len() as u64).sum::<u64>()
+    }
+}
+
 /// What became of a request on one connection.
 pub(crate) struct Ended {
     pub(crate) outcome: Outcome,

@@ -4,15 +4,24 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use delivery::{Endpoint as Ours, Outcome};
+use delivery::{Endpoint as Ours, Outcome, Request};
 use testkit::body::body;
-use testkit::endpoint::{Answer, Endpoint, Script, Step};
+use testkit::endpoint::{Answer, Endpoint, EndpointOptions, Script, Step, TlsOptions};
 
-use crate::support::{MS, close_and_balance, lane, post_head, settings_for, start};
+use crate::support::{MS, close_and_balance, lane, settings_for, start};
 
 /// Posts `serial`, but drops the POST, or its tail, after so many polls.
-async fn post_and_drop(endpoint: &Ours, serial: u64, polls: u64) -> Option<Outcome> {
-    let pieces = [body(serial, 1024)];
+async fn post_and_drop(endpoint: &Ours, serial: u64, len: usize, polls: u64) -> Option<Outcome> {
+    let body = [body(serial, len)];
+    let line = format!("X-Serial: {serial}\r\n");
+    let request = Request {
+        target: None,
+        head_lines: line.as_bytes(),
+        body: &body,
+        body_len: len as u64,
+        idempotent: true,
+        is_wanted: &|| true,
+    };
     let mut left = polls;
     let mut bounded = async |step: std::pin::Pin<&mut dyn Future<Output = ()>>| {
         let mut step = step;
@@ -28,7 +37,7 @@ async fn post_and_drop(endpoint: &Ours, serial: u64, polls: u64) -> Option<Outco
     };
     let mut outcome = None;
     let whole = async {
-        let posted = post_head(endpoint, &pieces).await;
+        let posted = endpoint.post(&request).await;
         outcome = Some(posted.outcome);
         posted.tail.await;
     };
@@ -83,7 +92,7 @@ fn ten_thousand_posts_dropped_at_every_await_point() {
                     let serial = task * 1_000 + round;
                     // Most live, so that there is something to reuse.
                     let polls = if round % 3 == 0 { serial % 11 } else { u64::MAX };
-                    let ended = post_and_drop(&endpoint, serial, polls).await;
+                    let ended = post_and_drop(&endpoint, serial, 1024, polls).await;
                     let counters = endpoint.counters();
                     assert!(counters.open.get() + counters.dialling.get() <= 8);
                     match ended {
@@ -108,5 +117,56 @@ fn ten_thousand_posts_dropped_at_every_await_point() {
         assert_eq!((counts.waiting, counts.open), (0, counts.idle), "nothing is left in use: {counts:#?}");
         close_and_balance(&endpoint).await;
         peer.until(|counts| counts.open == 0).await;
+    });
+}
+
+/// Bodies that do not fit the kernel's buffer, so that most of the await points lie within the write, and answers that
+/// come before, within and after the body. Again the status tells which message was answered.
+#[test]
+fn posts_dropped_in_the_middle_of_their_write() {
+    let script = Script::new(|head| {
+        let serial: u64 = head.field("X-Serial").unwrap().parse().unwrap();
+        let answer = Answer::raw(format!("HTTP/1.1 {} Yes\r\nContent-Length: 2\r\n\r\nok", 200 + serial % 7));
+        match serial % 3 {
+            0 => answer.before_body(),
+            1 => answer.after_body_bytes(50_000),
+            _ => answer,
+        }
+    });
+    let mut options = EndpointOptions::new(script).tls(TlsOptions::new(&testkit::certs::Authority::new()));
+    options.receive_buffer_bytes = Some(40_000);
+    let peer = Endpoint::start(options);
+    lane(async {
+        let mut settings = settings_for(&peer);
+        settings.concurrency = 4;
+        settings.socket.send_buffer_bytes = Some(40_000);
+        let endpoint = start(&settings);
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 0..6 {
+            let endpoint = endpoint.clone();
+            tasks.spawn_local(async move {
+                let (mut answered, mut dropped) = (0, 0);
+                for serial in task * 60..(task + 1) * 60 {
+                    let polls = if serial % 2 == 0 { serial % 5 } else { u64::MAX };
+                    let Some(outcome) = post_and_drop(&endpoint, serial, 300_000, polls).await else {
+                        dropped += 1;
+                        continue;
+                    };
+                    let status = u64::from(outcome.status.expect("answered"));
+                    assert_eq!(status, 200 + serial % 7, "another message's answer: {outcome:?}");
+                    answered += 1;
+                }
+                (answered, dropped)
+            });
+        }
+        let (mut answered, mut dropped) = (0, 0);
+        while let Some(ended) = tasks.join_next().await {
+            let (a, d) = ended.unwrap();
+            (answered, dropped) = (answered + a, dropped + d);
+        }
+        assert!(answered >= 180 && dropped >= 90, "{answered} answered, {dropped} dropped");
+        let counts = endpoint.counters().snapshot();
+        assert_eq!((counts.waiting, counts.open), (0, counts.idle), "nothing is left in use: {counts:#?}");
+        close_and_balance(&endpoint).await;
     });
 }

@@ -1,12 +1,12 @@
 //! What happens to a connection while no request is on it.
 
 use bytes::Bytes;
-use delivery::CloseReason;
+use delivery::{Cause, CloseReason};
 use testkit::endpoint::{Answer, Endpoint, Step};
 
 use crate::support::{
-    MS, assert_delivered, close_and_balance, lane, on_idle, pair, post_many, post_serial, settings_for,
-    start, until,
+    MS, assert_delivered, begin, close_and_balance, lane, on_idle, pair, post_many, post_serial,
+    settings_for, start, until,
 };
 
 const STRAY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
@@ -51,6 +51,62 @@ fn what_lies_in_the_kernel_before_the_next_epoll_is_never_taken_for_an_answer() 
             let counts = endpoint.counters().snapshot();
             assert_eq!(counts.closed(reason), 10, "{steps:?} {counts:#?}");
             assert_eq!((counts.dials, counts.unsent_resends + counts.stale_resends), (11, 0), "{steps:?}");
+            close_and_balance(&endpoint).await;
+        });
+    }
+}
+
+#[test]
+fn what_comes_between_the_hand_over_and_the_next_poll_is_never_taken_for_an_answer() {
+    for (steps, https, reason) in faults() {
+        let peer = peer(https);
+        lane(async {
+            let mut settings = settings_for(&peer);
+            settings.concurrency = 1;
+            let endpoint = start(&settings);
+            post_serial(&endpoint, 0).await;
+            let gate = testkit::Gate::new();
+            peer.set_script(Answer::status(503).at_gate(&gate));
+            let mut first = Box::pin(post_serial(&endpoint, 1));
+            let mut second = Box::pin(post_serial(&endpoint, 2));
+            begin(&mut first).await;
+            begin(&mut second).await;
+            gate.open();
+            assert_eq!(first.await.status, Some(503));
+            assert_eq!((endpoint.counters().waiting.get(), endpoint.counters().idle.get()), (0, 0));
+            std::thread::sleep(2 * MS);
+            on_idle(&peer, 1, &steps);
+            assert_eq!(second.await.status, Some(503), "{steps:?}");
+            let counts = endpoint.counters().snapshot();
+            assert_eq!((counts.closed(reason), counts.dials), (1, 2), "{steps:?} {counts:#?}");
+            assert_eq!(counts.unsent_resends + counts.stale_resends, 0, "{steps:?}");
+            close_and_balance(&endpoint).await;
+        });
+    }
+}
+
+#[test]
+fn what_a_new_connection_says_first_is_never_taken_for_an_answer() {
+    for https in [false, true] {
+        let peer = peer(https);
+        lane(async {
+            let endpoint = pair(&peer);
+            let mut post = Box::pin(post_serial(&endpoint, 1));
+            begin(&mut post).await;
+            if https {
+                // The handshake needs this thread: the stray answer comes once it is done and the connection handed over.
+                until(&endpoint, "it is handed over", |c| c.waiting.get() == 0).await;
+            } else {
+                until(&endpoint, "it is dialled", |c| c.dials.get() == 1).await;
+            }
+            std::thread::sleep(2 * MS);
+            on_idle(&peer, 1, &[Step::Send(STRAY.into())]);
+            let outcome = post.await;
+            assert_eq!((outcome.status, outcome.cause), (None, Some(Cause::SpokeFirst)), "https: {https}");
+            assert!(!outcome.bytes_taken);
+            assert_eq!(post_serial(&endpoint, 2).await.status, Some(503));
+            let counts = endpoint.counters().snapshot();
+            assert_eq!((counts.closed(CloseReason::StrayBytes), counts.dials), (1, 2), "{counts:#?}");
             close_and_balance(&endpoint).await;
         });
     }
@@ -102,6 +158,8 @@ fn a_flood_of_tickets_ends_the_connection_and_not_the_thread() {
         std::thread::sleep(2 * MS);
         on_idle(&peer, 1, &vec![Step::Tickets(1); 2_000]);
         assert_delivered(&post_serial(&endpoint, 2).await);
+        let counts = endpoint.counters().snapshot();
+        assert_eq!((counts.closed(CloseReason::SocketFailed), counts.dials), (1, 2), "{counts:#?}");
         close_and_balance(&endpoint).await;
     });
 }
@@ -171,6 +229,10 @@ fn warm_connections_are_dialled_ahead_kept_and_replaced() {
         until(&endpoint, "three are open", |c| c.idle.get() == 3).await;
         tokio::time::sleep(200 * MS).await;
         assert_eq!(endpoint.counters().dials.get(), 3, "the idle timeout spares them");
+        assert_delivered(&post_serial(&endpoint, 1).await);
+        tokio::time::sleep(100 * MS).await;
+        let counts = endpoint.counters().snapshot();
+        assert_eq!((counts.dials, counts.closed(CloseReason::IdleTimeout)), (3, 0), "also when one is used");
         on_idle(&peer, 3, &[Step::Close]);
         until(&endpoint, "they are replaced", |c| c.dials.get() == 6 && c.idle.get() == 3).await;
         close_and_balance(&endpoint).await;

@@ -1,14 +1,14 @@
 //! Who gets which connection, and when another is dialled.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use delivery::{Cause, CloseReason, Local, Shared};
+use delivery::{Cause, CloseReason, EndpointCounters, Local, Request, Shared};
 use testkit::endpoint::{Accept, Answer, Endpoint, EndpointOptions};
 
 use crate::support::{
-    MS, assert_delivered, close_and_balance, lane, pair, post_many, post_serial, settings_for, start,
-    start_in, until,
+    MS, assert_delivered, begin, close_and_balance, lane, pair, post_many, post_serial, settings,
+    settings_for, start, start_in, until,
 };
 
 #[test]
@@ -96,6 +96,35 @@ fn a_connection_handed_to_a_request_that_is_gone_goes_back() {
 }
 
 #[test]
+fn what_is_no_longer_wanted_when_its_dial_ends_is_not_sent() {
+    let peer = Endpoint::https(Answer::ok());
+    lane(async {
+        let endpoint = pair(&peer);
+        let wanted = Cell::new(true);
+        let body = [testkit::body::body(1, 1024)];
+        let request = Request {
+            target: None,
+            head_lines: b"",
+            body: &body,
+            body_len: 1024,
+            idempotent: true,
+            is_wanted: &|| wanted.get(),
+        };
+        let mut post = Box::pin(endpoint.post(&request));
+        begin(&mut post).await;
+        wanted.set(false);
+        let posted = post.await;
+        assert_eq!(posted.outcome.cause, Some(Cause::Unwanted));
+        assert!(!posted.outcome.bytes_taken && posted.tail.is_done());
+        let counts = endpoint.counters().snapshot();
+        assert_eq!((counts.requests, counts.idle, counts.open), (0, 1, 1), "it serves the next one");
+        assert_delivered(&post_serial(&endpoint, 2).await);
+        assert_eq!(endpoint.counters().dials.get(), 1);
+        close_and_balance(&endpoint).await;
+    });
+}
+
+#[test]
 fn dials_at_once_are_limited_over_all_endpoints_of_a_worker() {
     let freeze = |_| Accept::FreezeAfterFirstBytes;
     let authority = testkit::certs::Authority::new();
@@ -128,6 +157,42 @@ fn dials_at_once_are_limited_over_all_endpoints_of_a_worker() {
         }
         for endpoint in &ours {
             assert_eq!(endpoint.counters().dials.get(), 6, "the turns are shared");
+            close_and_balance(endpoint).await;
+        }
+    });
+}
+
+/// One swallows connection attempts, one accepts them and says nothing; both have more requests than there are places.
+#[test]
+fn endpoints_that_hang_do_not_keep_their_neighbours_from_dialling() {
+    let hole = testkit::ports::Blackhole::new();
+    let authority = testkit::certs::Authority::new();
+    let options = EndpointOptions::new(Answer::ok()).tls(testkit::endpoint::TlsOptions::new(&authority));
+    let mute = Endpoint::start(options.accept(|_| Accept::FreezeAfterFirstBytes));
+    let healthy = Endpoint::http(Answer::ok().closing());
+    lane(async {
+        let (shared, local) = (Shared::new(), Local::default());
+        let hanging = [settings(&format!("http://{}/", hole.address())), settings_for(&mute)];
+        let hanging = hanging.map(|settings| start_in(&settings, &shared, &local));
+        let mut posts = tokio::task::JoinSet::new();
+        for serial in 0..100 {
+            let endpoint = hanging[serial % 2].clone();
+            posts.spawn_local(async move { post_serial(&endpoint, serial as u64).await });
+        }
+        let all_dial = |c: &EndpointCounters| c.dialling.get() > 0;
+        for endpoint in &hanging {
+            until(endpoint, "its dials hang", all_dial).await;
+        }
+        let ours = start_in(&settings_for(&healthy), &shared, &local);
+        let begun = std::time::Instant::now();
+        post_many(&ours, 100, 1).await;
+        assert!(begun.elapsed() < 1_000 * MS, "{:?}", begun.elapsed());
+        assert_eq!(ours.counters().dials.get(), 100);
+        for endpoint in &hanging {
+            until(endpoint, "its own share of dials hangs, and no more", |c| c.dialling.get() == 16).await;
+        }
+        posts.shutdown().await;
+        for endpoint in hanging.iter().chain([&ours]) {
             close_and_balance(endpoint).await;
         }
     });

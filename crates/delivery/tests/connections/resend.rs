@@ -1,17 +1,27 @@
 //! Sending a request again: once, on a connection dialled for it, within the same deadline.
 
+use std::future::{Future, poll_fn};
+use std::task::Poll;
+
 use delivery::{Cause, CloseReason, Endpoint as Ours, Outcome, Request, Verdict};
 use testkit::body::body;
 use testkit::endpoint::{Answer, Endpoint, Script, Step};
 
 use crate::support::{
-    assert_delivered, close_and_balance, lane, pair, post_many, post_serial, settings_for, start,
+    assert_delivered, begin, close_and_balance, lane, pair, post_many, post_serial, settings_for, start,
 };
 
 async fn post_without_id(endpoint: &Ours, serial: u64) -> Outcome {
     let body = [body(serial, 1024)];
     let posted = endpoint
-        .post(&Request { target: None, head_lines: b"", body: &body, body_len: 1024, idempotent: false })
+        .post(&Request {
+            target: None,
+            head_lines: b"",
+            body: &body,
+            body_len: 1024,
+            idempotent: false,
+            is_wanted: &|| true,
+        })
         .await;
     posted.tail.await;
     posted.outcome
@@ -181,4 +191,43 @@ fn at_the_limit_a_resend_takes_the_place_of_an_idle_connection() {
         assert_eq!((counts.stale_resends, counts.dials, counts.closed(CloseReason::MadeRoom)), (1, 3, 1));
         close_and_balance(&endpoint).await;
     });
+}
+
+/// A request that its connection's end cuts off while, or before, the endpoint is closed has been posted: it goes on.
+#[test]
+fn a_resend_outlives_the_close_of_the_endpoint() {
+    for closes_first in [true, false] {
+        let gate = testkit::Gate::new();
+        let end = Answer::steps([Step::ReadBody, Step::Gate(gate.clone()), Step::Reset]);
+        let peer = Endpoint::https(Script::new(move |head| match (head.connection, head.on_connection) {
+            (0, 1) => end.clone(),
+            _ => Answer::ok(),
+        }));
+        lane(async {
+            let endpoint = pair(&peer);
+            assert_delivered(&post_serial(&endpoint, 0).await);
+            let mut post = Box::pin(post_serial(&endpoint, 1));
+            begin(&mut post).await;
+            gate.until_arrived(1).await;
+            if closes_first {
+                endpoint.close();
+                gate.open();
+            } else {
+                gate.open();
+                let counters = endpoint.counters();
+                poll_fn(|cx| {
+                    assert!(post.as_mut().poll(cx).is_pending(), "it waits for its dial");
+                    if counters.waiting.get() == 1 { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
+                endpoint.close();
+            }
+            assert_delivered(&post.await);
+            let counts = endpoint.counters().snapshot();
+            assert_eq!((counts.stale_resends, counts.dials, counts.dials_aborted), (1, 2, 0));
+            assert_eq!(post_serial(&endpoint, 2).await.cause, Some(Cause::Shutdown));
+            close_and_balance(&endpoint).await;
+        });
+        assert_eq!(peer.counts().requests, 3);
+    }
 }

@@ -275,7 +275,14 @@ fn a_target_of_its_own_goes_over_the_same_connection() {
         let target = Target::new("/other?x=1").unwrap();
         let body = [Bytes::from_static(b"x")];
         for target in [None, Some(&target), None] {
-            let request = Request { target, head_lines: b"", body: &body, body_len: 1, idempotent: true };
+            let request = Request {
+                target,
+                head_lines: b"",
+                body: &body,
+                body_len: 1,
+                idempotent: true,
+                is_wanted: &|| true,
+            };
             let posted = endpoint.post(&request).await;
             posted.tail.await;
             assert_delivered(&posted.outcome);

@@ -51,7 +51,14 @@ pub(crate) fn pair(peer: &testkit::endpoint::Endpoint) -> Endpoint {
 pub(crate) async fn post_head(endpoint: &Endpoint, body: &[Bytes]) -> Posted {
     let body_len = body.iter().map(|piece| piece.len() as u64).sum();
     endpoint
-        .post(&Request { target: None, head_lines: b"X-Id: 1\r\n", body, body_len, idempotent: true })
+        .post(&Request {
+            target: None,
+            head_lines: b"X-Id: 1\r\n",
+            body,
+            body_len,
+            idempotent: true,
+            is_wanted: &|| true,
+        })
         .await
 }
 
@@ -65,6 +72,15 @@ pub(crate) async fn post(endpoint: &Endpoint, body: &Bytes) -> Outcome {
 /// Posts message `serial` of 1 KiB.
 pub(crate) async fn post_serial(endpoint: &Endpoint, serial: u64) -> Outcome {
     post(endpoint, &testkit::body::body(serial, 1024)).await
+}
+
+/// Polls it once, so that it waits for a connection.
+pub(crate) async fn begin<T>(post: &mut (impl Future<Output = T> + Unpin)) {
+    tokio::select! {
+        biased;
+        _ = post => panic!("it cannot be done yet"),
+        () = tokio::task::yield_now() => {}
+    }
 }
 
 #[track_caller]

@@ -96,7 +96,14 @@ impl<'a> Stage<'a> {
         settings.tls.roots = Roots::Files(vec![file]);
         let stranger = Delivery::new(&settings, &Shared::new(), &Local::new(1), Arc::default())?;
         let body = [Bytes::from_static(b"never")];
-        let request = Request { target: None, head_lines: b"", body: &body, body_len: 5, idempotent: false };
+        let request = Request {
+            target: None,
+            head_lines: b"",
+            body: &body,
+            body_len: 5,
+            idempotent: false,
+            is_wanted: &|| true,
+        };
         let posted = stranger.post(&request).await;
         Ok(matches!(posted.outcome.cause, Some(Cause::Tls(_))) && self.endpoint.counts().await?.requests == 0)
     }

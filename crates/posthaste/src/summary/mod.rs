@@ -27,7 +27,7 @@ pub(crate) enum SummaryForm {
 pub(crate) struct Summary {
     #[serde(flatten)]
     total: RouteFigures,
-    /// Seconds from the start of delivery to its end.
+    /// Seconds from the start of delivery to its end, the start and the stop of an embedded queue included.
     wall_s: f64,
     /// Seconds of CPU time, the kernel's for this process included.
     cpu_s: f64,

@@ -22,7 +22,7 @@ keys! {
         user_agent: String = "--user-agent", Kind::Text("TEXT"), Words("`posthaste/VERSION`");
         /// Time for a whole request: waiting for a connection, lookup, connect, TLS, writing, and the answer.
         request_timeout_ms: Duration = "--request-timeout", Kind::Time { min_ms: 1, max_ms: 3_600_000 }, Value("30_000");
-        /// Time for a dial: lookup, TCP and TLS. Never more than `request_timeout_ms`.
+        /// Time for a dial: lookup, TCP and TLS. Unless set, not more than `request_timeout_ms`.
         connect_timeout_ms: Duration = "--connect-timeout", Kind::Time { min_ms: 1, max_ms: 3_600_000 }, Value("5_000");
         /// How long a connection may be idle before it is closed. Best a little less than the endpoint's own limit.
         idle_timeout_ms: Duration = "--idle-timeout", Kind::Time { min_ms: 1, max_ms: 86_400_000 }, Value("30_000");
@@ -59,12 +59,13 @@ keys! {
         dns_ttl_ms: Duration = "--dns-ttl", Kind::Time { min_ms: 0, max_ms: 86_400_000 }, Value("30_000");
         /// How long a failed lookup is not repeated.
         dns_failure_ttl_ms: Duration = "--dns-failure-ttl", Kind::Time { min_ms: 0, max_ms: 86_400_000 }, Value("1_000");
-        /// Idle time after which TCP asks whether the peer is still there.
+        /// Idle time after which TCP asks whether the peer is still there. The kernel takes whole seconds; the rest is dropped.
         keepalive_time_ms: Duration = "--keepalive-time", Kind::Time { min_ms: 1_000, max_ms: 32_767_000 }, Value("15_000");
-        /// Time between two such questions.
+        /// Time between two such questions, in whole seconds too.
         keepalive_interval_ms: Duration = "--keepalive-interval", Kind::Time { min_ms: 1_000, max_ms: 32_767_000 },
             Value("5_000");
-        /// Questions without an answer after which the connection is dead.
+        /// Questions without an answer after which the connection is dead. Without effect on Linux, where
+        /// `tcp_user_timeout_ms` decides that too.
         keepalive_probes: u64 = "--keepalive-probes", Kind::Count { min: 1, max: 127, unit: "probes" }, Value("3");
         /// How long sent bytes may go unacknowledged before the connection is dead, which the kernel notices up to 0.7 s later.
         tcp_user_timeout_ms: Duration = "--tcp-user-timeout", Kind::Time { min_ms: 1, max_ms: 3_600_000 }, Value("9_000");

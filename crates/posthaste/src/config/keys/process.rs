@@ -11,7 +11,8 @@ keys! {
         threads: u64 = "--threads", Kind::Count { min: 1, max: 1024, unit: "threads" },
             Words("the processors, but not more than there are lanes");
         /// Dials under way at once on one worker, over all its lanes: a thousand handshakes at once would stall the
-        /// messages beside them.
+        /// messages beside them. A dial that takes longer than 250 ms counts for its own lane alone, which has no more than
+        /// this many.
         dials_max: u64 = "--dials-max", Kind::Count { min: 1, max: 65_536, unit: "dials" }, Value("16");
         /// Least urgent log line to write.
         log_level: String = "--log-level", Kind::Choice(&["error", "warn", "info", "debug", "trace"]), Value("\"info\"");

@@ -25,8 +25,8 @@ keys! {
         to: String = "--to", Kind::Text("URL"), Words("required");
         /// Requests at once, and so connections to the endpoint, over all lanes.
         concurrency: u64 = "--concurrency", Kind::Count { min: 1, max: 1_000_000, unit: "requests" }, Value("64");
-        /// Messages held at once, over all lanes: those being posted, and a few more so that a connection that comes free
-        /// has its next message at hand.
+        /// Messages held at once, over all lanes: those being posted, and others so that a connection that comes free has
+        /// its next message at hand.
         max_in_flight: u64 = "--max-in-flight", Kind::Count { min: 1, max: 4_000_000, unit: "messages" },
             Words("twice `concurrency`");
         /// Shares of the route that run beside each other, each with connections of its own. One carries tens of
