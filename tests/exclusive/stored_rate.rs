@@ -75,9 +75,22 @@ fn sync_time(dir: &Path) -> Duration {
     times[times.len() / 2]
 }
 
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
+/// The medians of some rounds in which all are measured in turn.
+fn medians<const N: usize>(mut round: impl FnMut(usize) -> [f64; N]) -> [f64; N] {
+    let mut number = 0;
+    let rounds: Vec<[f64; N]> = (0..ROUNDS)
+        .map(|_| {
+            testkit::undisturbed(|| {
+                number += 1;
+                round(number)
+            })
+        })
+        .collect();
+    std::array::from_fn(|of| {
+        let mut rates: Vec<f64> = rounds.iter().map(|round| round[of]).collect();
+        rates.sort_by(f64::total_cmp);
+        rates[rates.len() / 2]
+    })
 }
 
 fn topics(count: usize) -> Vec<String> {
@@ -90,14 +103,14 @@ fn publishes_that_are_stored_keep_up_with_an_nsqd_that_stores_nothing() {
     let ours = Nsqd::posthaste(&[]);
     let synced = Nsqd::start(&["--mem-queue-size=0", "--sync-every=1"]);
     let unsynced = Nsqd::start(&[]);
-    let [mut our_rates, mut synced_rates, mut unsynced_rates, mut syncs] = [const { Vec::new() }; 4];
-    for _ in 0..ROUNDS {
-        our_rates.push(publish_rate(ours.tcp_address(), &topics(1)));
-        synced_rates.push(publish_rate(synced.tcp_address(), &topics(1)));
-        unsynced_rates.push(publish_rate(unsynced.tcp_address(), &topics(1)));
-        syncs.push(sync_time(ours.data_path()).as_secs_f64());
-    }
-    let [ours, synced, unsynced, sync] = [our_rates, synced_rates, unsynced_rates, syncs].map(median);
+    let [ours, synced, unsynced, sync] = medians(|_| {
+        [
+            publish_rate(ours.tcp_address(), &topics(1)),
+            publish_rate(synced.tcp_address(), &topics(1)),
+            publish_rate(unsynced.tcp_address(), &topics(1)),
+            sync_time(ours.data_path()).as_secs_f64(),
+        ]
+    });
     let by_the_disk = 0.5 * CONNECTIONS as f64 / sync;
     eprintln!(
         "{ours:.0} stored a second; nsqd: {synced:.0} synced, {unsynced:.0} at its defaults; a sync of 64 KiB takes {:.2} ms",
@@ -118,12 +131,9 @@ fn topics_and_channels_cost_a_publish_little() {
     for topic in topics(64) {
         ["a", "b", "c"].iter().for_each(|channel| many.create_channel(&topic, channel));
     }
-    let (mut on_one, mut on_many) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        on_one.push(publish_rate(one.tcp_address(), &topics(1)));
-        on_many.push(publish_rate(many.tcp_address(), &topics(64)));
-    }
-    let (on_one, on_many) = (median(on_one), median(on_many));
+    let [on_one, on_many] = medians(|_| {
+        [publish_rate(one.tcp_address(), &topics(1)), publish_rate(many.tcp_address(), &topics(64))]
+    });
     let depths = many.stats()["topics"].as_array().expect("topics").clone();
     let published: u64 = depths.iter().filter_map(|topic| topic["message_count"].as_u64()).sum();
     let on_disk = super::stored_backlog::bytes_on_disk(many.data_path()) as f64;
@@ -153,12 +163,7 @@ fn mpub_rate(address: SocketAddr) -> f64 {
 fn an_mpub_that_is_stored_keeps_up_with_an_nsqd_that_stores_nothing() {
     let _alone = testkit::exclusive();
     let (ours, unsynced) = (Nsqd::posthaste(&[]), Nsqd::start(&[]));
-    let (mut our_rates, mut unsynced_rates) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        our_rates.push(mpub_rate(ours.tcp_address()));
-        unsynced_rates.push(mpub_rate(unsynced.tcp_address()));
-    }
-    let (ours, unsynced) = (median(our_rates), median(unsynced_rates));
+    let [ours, unsynced] = medians(|_| [mpub_rate(ours.tcp_address()), mpub_rate(unsynced.tcp_address())]);
     eprintln!("{ours:.0} messages a second by MPUB of 200, nsqd at its defaults {unsynced:.0}");
     assert!(ours >= unsynced, "{ours:.0} beside {unsynced:.0}");
 }
@@ -181,12 +186,7 @@ fn consume_rate(queue: &Nsqd, round: usize) -> f64 {
 fn a_consumer_that_does_nothing_is_served_as_fast_as_by_nsqd() {
     let _alone = testkit::exclusive();
     let (ours, nsqd) = (Nsqd::posthaste(&[]), Nsqd::start(&[]));
-    let (mut our_rates, mut its_rates) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
-        our_rates.push(consume_rate(&ours, round));
-        its_rates.push(consume_rate(&nsqd, round));
-    }
-    let (ours, its) = (median(our_rates), median(its_rates));
+    let [ours, its] = medians(|round| [consume_rate(&ours, round), consume_rate(&nsqd, round)]);
     eprintln!("{ours:.0} messages a second to a consumer on go-nsq, nsqd {its:.0}");
     assert!(ours >= its, "{ours:.0} beside {its:.0}");
 }

@@ -92,7 +92,9 @@ async fn work(mut stream: Stream, topic: &str) {
     .await;
     stream.shutdown().await.unwrap();
     let mut rest = Vec::new();
-    timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await.expect("nsqd closes").unwrap();
+    let closed = timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await.expect("nsqd closes");
+    // It reads no further than the end of a compressed stream, and closing with something unread resets.
+    assert!(closed.is_ok() || closed.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset));
     assert!(rest.is_empty());
 }
 

@@ -27,7 +27,8 @@
 //!   answer can be in a socket before that socket's owner has polled again.
 //! * **Nothing is left behind.** Values end what they stand for when they are dropped, also in a panic; child processes are killed
 //!   even if the test process is.
-//! * **Measurements are [`exclusive`]**; a test that burns CPU beside them takes [`shared`]. A test that cannot run here says so
+//! * **Measurements are [`exclusive`]** and, where they hang on every millisecond, [`undisturbed`]; a test that burns CPU beside
+//!   them takes [`shared`]. A test that cannot run here says so
 //!   with [`skip`] and returns.
 //!
 //! ```no_run
@@ -79,12 +80,14 @@ mod http;
 mod kill;
 mod server;
 mod turn;
+mod undisturbed;
 
 use std::path::PathBuf;
 
 pub use gate::{Gate, PATIENCE};
 pub use kill::Kill;
 pub use turn::{Turn, exclusive, shared, skip};
+pub use undisturbed::undisturbed;
 
 /// The root of the repository.
 fn workspace() -> PathBuf {
