@@ -8,6 +8,7 @@ use crate::file_system::FileSystem;
 
 pub(crate) const LOCK: &str = "journal.lock";
 const SPARE: &str = "journal.spare";
+const UNSYNCED: &str = "journal.unsynced";
 const UNFINISHED: &str = "checkpoint.tmp";
 const SEGMENT: &str = "segment";
 const CHECKPOINT: &str = "checkpoint";
@@ -23,6 +24,8 @@ pub(crate) struct Contents {
     pub(crate) set_aside: BTreeSet<String>,
     /// Bytes of the spare file.
     pub(crate) spare: u64,
+    /// A sync has failed, and no start has gone well since.
+    pub(crate) unsynced: bool,
     /// A checkpoint was being written when the program ended.
     pub(crate) unfinished: bool,
 }
@@ -35,6 +38,7 @@ impl Contents {
                 Some((number, SEGMENT)) => insert(&mut contents.segments, number, entry.bytes),
                 Some((number, CHECKPOINT)) => insert(&mut contents.checkpoints, number, entry.bytes),
                 _ if entry.name == SPARE => contents.spare = entry.bytes,
+                _ if entry.name == UNSYNCED => contents.unsynced = true,
                 Some((_, "damaged" | "torn")) => drop(contents.set_aside.insert(entry.name)),
                 _ => contents.unfinished |= entry.name == UNFINISHED,
             }
@@ -60,6 +64,10 @@ pub(crate) fn checkpoint_path(dir: &Path, sequence: u32) -> PathBuf {
 
 pub(crate) fn spare_path(dir: &Path) -> PathBuf {
     dir.join(SPARE)
+}
+
+pub(crate) fn unsynced_path(dir: &Path) -> PathBuf {
+    dir.join(UNSYNCED)
 }
 
 pub(crate) fn unfinished_path(dir: &Path) -> PathBuf {

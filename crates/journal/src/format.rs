@@ -6,6 +6,7 @@
 //! | `NNNNNNNN.checkpoint` | a state at a position; its sequence number in hex. The newest two are kept |
 //! | `checkpoint.tmp` | a checkpoint that is being written; worth nothing |
 //! | `journal.spare` | zeros: space kept for checkpoints while the disk is nearly full |
+//! | `journal.unsynced` | empty: a sync has failed, so the next start writes again what it reads |
 //! | `journal.lock` | locked while the journal is open |
 //! | `*.damaged`, `*.torn` | copies of what could not be read, for people |
 //!

@@ -36,6 +36,7 @@
 //! | `checkpoint`, `retire` | checkpoints, and the segments that they free |
 //! | `room`, `spare` | who may have what is left of the disk, and space that is kept for checkpoints |
 //! | `replay` | a start: the way back to the state |
+//! | `write_back` | what a failed sync left in the page cache, and the next start |
 //! | `aside` | copies of what could not be read |
 //!
 //! Rejected: an existing crate. An LSM or B-tree store pays for deletes and random order, which a queue has no use for
@@ -63,6 +64,7 @@ mod spare;
 mod sync;
 mod tail;
 mod walk;
+mod write_back;
 
 pub use checkpoint::{CheckpointDone, CheckpointJob};
 pub use disk::Disk;

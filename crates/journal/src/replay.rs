@@ -4,7 +4,7 @@
 //! 2. The newest checkpoint that is whole is the state to begin with.
 //! 3. Give back the records behind it, segment by segment. What is damaged is copied aside, counted and passed; what
 //!    follows the last record of a segment is copied aside, unless it is zeros, and cut.
-//! 4. Sync what was read: a process that was killed leaves records that only the page cache has, and nothing may be
+//! 4. Sync what was read (and where a sync has failed, write it again before: `write_back`): a process that was killed leaves records that only the page cache has, and nothing may be
 //!    acknowledged on top of them.
 //!
 //! Segments before the checkpoint are not read. A disk that is full is no reason not to start: what cannot be copied
@@ -33,6 +33,7 @@ use crate::spare::Spare;
 use crate::sync::Progress;
 use crate::tail::Tail;
 use crate::walk::{Step, Walk, read_head};
+use crate::write_back;
 
 /// What a start found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -88,6 +89,8 @@ pub struct Replay {
     behind: VecDeque<Behind>,
     walk: Option<(u32, Walk)>,
     recovery: Recovery,
+    /// A sync has failed before: what is read is written again.
+    unsynced: bool,
     /// The first failure to cut or sync what was read.
     failed: Option<OpenError>,
 }
@@ -127,7 +130,7 @@ impl Journal {
             written: covers,
             durable: covers,
             unsynced: Vec::new(),
-            names_unsynced: false,
+            names_unsynced: contents.unsynced,
             syncing: false,
             progress,
             failed: None,
@@ -151,6 +154,7 @@ impl Journal {
             behind: found.behind,
             walk: None,
             recovery: found.recovery,
+            unsynced: contents.unsynced,
             failed: None,
         })
     }
@@ -382,7 +386,15 @@ impl Replay {
         if may_cut && walk.file().size().is_ok_and(|bytes| bytes > u64::from(at)) {
             self.note(walk.file().set_len(u64::from(at)).map_err(OpenError::io("cutting", &path)));
         }
-        self.note(walk.file().sync().map_err(OpenError::io("syncing", &path)));
+        if self.unsynced {
+            let wrote = write_back::write_back(&**walk.file(), u64::from(end));
+            self.note(wrote.map_err(OpenError::io("writing again", &path)));
+        }
+        let synced = walk.file().sync();
+        if synced.is_err() {
+            write_back::mark(&*self.journal.fs, &self.journal.dir);
+        }
+        self.note(synced.map_err(OpenError::io("syncing", &path)));
         self.journal.sealed.insert(number, Segment { bytes: end, retired_at: None });
         self.journal.end = self.journal.end.max(Position { segment: number, offset: end });
     }
@@ -410,6 +422,7 @@ impl Replay {
         }
         let mut journal = self.journal;
         journal.fs.sync_dir(&journal.dir).map_err(OpenError::io("syncing", &journal.dir))?;
+        write_back::unmark(&*journal.fs, &journal.dir);
         journal.written = journal.end;
         journal.durable = journal.end;
         journal.progress.is_durable(journal.end);

@@ -16,6 +16,7 @@ use crate::error::Lost;
 use crate::file_system::{File, FileSystem};
 use crate::journal::{Journal, Segment};
 use crate::position::Position;
+use crate::write_back;
 
 /// What a job on another thread may ask about the log.
 #[derive(Debug, Default)]
@@ -171,6 +172,7 @@ impl Journal {
                 begun.push(active.number);
             }
         }
+        write_back::mark(&*self.fs, &self.dir);
         // Best effort, and in no need of success: a start that finds these records still there gives them back, which
         // to the one who was refused is a duplicate at worst.
         for number in begun {

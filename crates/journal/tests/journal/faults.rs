@@ -1,10 +1,12 @@
 //! A disk that fails and a disk that is full.
 
+use std::sync::Arc;
+
 use journal::format::RECORDS_AT;
 use journal::simulated::{Fail, Simulated};
 use journal::{AppendError, Class, Journal, Position, ReadError, WriteError};
 
-use crate::rig::{SEGMENT_BYTES, append, commit, open};
+use crate::rig::{SEGMENT_BYTES, append, commit, dir, open, settings};
 
 #[test]
 fn a_failed_sync_loses_what_waited_and_the_log_goes_on_in_a_new_segment() {
@@ -346,4 +348,28 @@ fn a_roomy_disk_has_no_spare_file_and_one_that_has_room_again_gives_it_back() {
     disk.set_capacity(4 << 20);
     journal.space();
     assert_eq!(disk.read(&spare), None);
+}
+
+/// The page cache shows it, and the next sync says yes, but the disk has never got it.
+#[test]
+fn what_a_failed_start_could_not_sync_is_written_again_by_the_next() {
+    for seed in 0..20 {
+        let disk = Simulated::new(seed);
+        let mut journal = open(&disk).journal;
+        append(&mut journal, b"kept");
+        commit(&mut journal);
+        append(&mut journal, &[b'x'; 9000]);
+        journal.write().expect("the kernel takes it");
+        drop(journal);
+        let disk = disk.kill();
+        disk.fail_syncs(Fail::Nth(1));
+        let replay = Journal::open(Arc::new(disk.clone()), dir(), settings()).expect("it can be read");
+        assert!(replay.finish().is_err(), "it could not be synced");
+        assert_eq!(disk.fired().failed_syncs, 1);
+        let disk = disk.kill();
+        assert_eq!(open(&disk).bodies(), [b"kept".as_slice(), [b'x'; 9000].as_slice()]);
+        let disk = disk.crash();
+        assert_eq!(open(&disk).bodies(), [b"kept".as_slice(), [b'x'; 9000].as_slice()]);
+        assert_eq!(disk.read(&dir().join("journal.unsynced")), None);
+    }
 }
