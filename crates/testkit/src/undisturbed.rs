@@ -1,12 +1,15 @@
 //! Whether the processors were the test's own: those of a virtual machine are lent to others at times, and a rate or a
 //! tail of latencies that was measured meanwhile says nothing about the program.
 
-use std::fs;
+use std::time::Duration;
+use std::{fs, thread};
 
 /// A measurement counts at the latest in this round.
 const ROUNDS_MAX: u32 = 4;
 /// More of the processors' time than one part in so many was taken: the measurement is void.
 const STOLEN_SHARE: u64 = 40;
+/// Others' bursts last some seconds: before another round, times its number.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// Measures, and measures again while much of the processors' time was taken by the hypervisor. What it goes by is the
 /// kernel's count of stolen time alone, never the result: no bound is met by trying.
@@ -20,6 +23,7 @@ pub fn undisturbed<T>(mut measure: impl FnMut() -> T) -> T {
             return measured;
         }
         eprintln!("void: {} of {} ticks were taken from this machine", during.stolen, during.all);
+        thread::sleep(PAUSE * round);
     }
     unreachable!("the last round counts")
 }
