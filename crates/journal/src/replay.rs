@@ -4,8 +4,8 @@
 //! 2. The newest checkpoint that is whole is the state to begin with.
 //! 3. Give back the records behind it, segment by segment. What is damaged is copied aside, counted and passed; what
 //!    follows the last record of a segment is copied aside, unless it is zeros, and cut.
-//! 4. Sync what was read (and where a sync has failed, write it again before: `write_back`): a process that was killed leaves records that only the page cache has, and nothing may be
-//!    acknowledged on top of them.
+//! 4. Sync what was read, and where a sync has failed write it again before (`write_back`): a process that was killed
+//!    leaves records that only the page cache has, and nothing may be acknowledged on top of them.
 //!
 //! Segments before the checkpoint are not read. A disk that is full is no reason not to start: what cannot be copied
 //! aside stays where it is, and so does the rest of a segment that the disk cannot read just now.

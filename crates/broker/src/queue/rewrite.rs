@@ -170,7 +170,7 @@ impl Core {
             Ok(bytes) => bytes,
             Err(ReadError::Io { .. }) => return Err(NotMoved::Stuck),
             Err(error) => {
-                tracing::error!(%error, "a message cannot be read and is given up");
+                self.tell_damage(planned.at, &error);
                 self.give_up(planned);
                 return Ok(0);
             }
@@ -263,7 +263,7 @@ impl Core {
             Ok(bytes) => bytes,
             Err(ReadError::Io { .. }) => return false,
             Err(error) => {
-                tracing::error!(%error, "a message cannot be read and is given up");
+                self.tell_damage(lost.old, &error);
                 self.give_up(&planned);
                 return true;
             }
