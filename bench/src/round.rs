@@ -21,6 +21,8 @@ pub(crate) struct Run {
     pub(crate) connections: u64,
     pub(crate) wall: Duration,
     pub(crate) cpu: Duration,
+    /// CPU time of nsqd and nginx together meanwhile.
+    pub(crate) cpu_of_others: Duration,
     pub(crate) peak_rss_bytes: u64,
     pub(crate) requeued: u64,
     pub(crate) timed_out: u64,
@@ -47,9 +49,11 @@ fn one(peer: Peer, round: usize, options: &Options, nginx: &Nginx) -> Result<Run
     let messages = peer.messages(options) as u64;
     let stage = Stage::set(nginx, messages, options.body_bytes);
     let before = nginx.counts();
+    let others_before = stage.cpu();
     let is_drained = || messages > 0 && stage.channel().finished() == messages;
     let Cost { wall, cpu, peak_rss_bytes, stdout } =
         measured::run(peer.name(), peer.command(options, &stage), is_drained)?;
+    let cpu_of_others = stage.cpu() - others_before;
     let (after, channel) = (nginx.counts(), stage.channel());
     let requests = after.requests - before.requests;
     ensure!(channel.finished() == messages, "messages are left: {channel:?}");
@@ -65,6 +69,7 @@ fn one(peer: Peer, round: usize, options: &Options, nginx: &Nginx) -> Result<Run
         connections: after.accepted - before.accepted,
         wall,
         cpu,
+        cpu_of_others,
         peak_rss_bytes,
         requeued: channel.requeues,
         timed_out: channel.timeouts,
@@ -76,6 +81,11 @@ impl Run {
     /// CPU time of the whole process per request served, µs.
     pub(crate) fn cpu_us(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / self.requests as f64
+    }
+
+    /// CPU time of nsqd and nginx per request served, µs.
+    pub(crate) fn cpu_us_of_others(&self) -> f64 {
+        self.cpu_of_others.as_secs_f64() * 1e6 / self.requests as f64
     }
 
     /// Requests per second of the wall clock.
@@ -105,9 +115,10 @@ impl Run {
 
     fn line(&self) -> String {
         format!(
-            "{}: {:.1} µs CPU, {:.0}/s, {:.1} MiB, {} connections for {} requests, {} requeued, {} timed out",
+            "{}: {:.1} µs CPU ({:.1} of nsqd and nginx), {:.0}/s, {:.1} MiB, {} connections for {} requests, {} requeued, {} timed out",
             self.peer.name(),
             self.cpu_us(),
+            self.cpu_us_of_others(),
             self.rate(),
             self.peak_mib(),
             self.connections,
@@ -126,6 +137,7 @@ impl Run {
             "wall_s": self.wall.as_secs_f64(),
             "cpu_s": self.cpu.as_secs_f64(),
             "cpu_us_per_message": self.cpu_us(),
+            "cpu_us_per_message_of_nsqd_and_nginx": self.cpu_us_of_others(),
             "messages_per_s": self.rate(),
             "peak_rss_bytes": self.peak_rss_bytes,
             "requeued": self.requeued,

@@ -1,7 +1,9 @@
 //! One run's surroundings: an nsqd of its own with the messages waiting in memory, and the nginx that all runs share.
 
+use std::time::Duration;
+
 use testkit::body::body;
-use testkit::process::{ChannelStats, Nginx, NginxOptions, Nsqd};
+use testkit::process::{ChannelStats, Nginx, NginxOptions, Nsqd, cpu_with_children};
 
 pub(crate) struct Stage<'a> {
     pub(crate) nginx: &'a Nginx,
@@ -28,6 +30,12 @@ impl<'a> Stage<'a> {
         nsqd.publish_many(Stage::NAME, (0..messages).map(|serial| body(serial, body_bytes)));
         nsqd.wait_channel(Stage::NAME, Stage::NAME, |channel| channel.depth == messages);
         Stage { nginx, nsqd }
+    }
+
+    /// What nsqd and nginx have used so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        let daemons = [&self.nsqd.daemon, &self.nginx.daemon];
+        daemons.into_iter().map(|daemon| cpu_with_children(daemon.process().pid())).sum()
     }
 
     pub(crate) fn channel(&self) -> ChannelStats {

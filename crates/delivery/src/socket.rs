@@ -120,7 +120,11 @@ impl AsyncWrite for Socket {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let taken = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        // rustls hands its records over as one buffer, and for one the kernel's send is shorter than its writev.
+        let taken = match bufs {
+            [one] => Pin::new(&mut this.stream).poll_write(cx, one),
+            several => Pin::new(&mut this.stream).poll_write_vectored(cx, several),
+        };
         this.count_taken(&taken);
         taken
     }

@@ -58,7 +58,7 @@ impl Future for Tail {
         let end = ready!(draining.poll_end(cx));
         let connection = draining.connection.take().expect("taken only here, where the tail ends");
         match end {
-            Ok(()) => draining.pool.check_in(connection),
+            Ok(()) => draining.pool.check_in(connection, Instant::now()),
             Err(reason) => connection.close(reason),
         }
         self.0 = None;

@@ -35,10 +35,6 @@ impl Counter {
     fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
-
-    fn set(&self, n: u64) {
-        self.0.store(n, Relaxed);
-    }
 }
 
 /// The counters of one lane, its consumer's and its endpoint's beside its own.
@@ -89,18 +85,19 @@ impl LaneCounters {
     }
 
     /// A permit is busy until the returned guard is dropped, also by a panic or a cancelled task.
-    pub(crate) fn busy(&self) -> Busy<'_> {
-        self.advance();
+    pub(crate) fn busy(&self, now: Instant) -> Busy<'_> {
+        self.advance(now);
         self.permits_busy.add(1);
-        Busy(self)
+        Busy { counters: self, ended_at: None }
     }
 
-    fn advance(&self) {
-        let now = Instant::now();
+    /// `now` may have been read a little before the latest change: that change then counts as the later one.
+    fn advance(&self, now: Instant) {
         let time = &self.busy_time;
-        let since = now.duration_since(*time.origin.get_or_init(|| now)).as_micros() as u64;
-        time.area_us.add((since - time.changed_us.get()) * self.permits_busy.get());
-        time.changed_us.set(since);
+        let since = now.saturating_duration_since(*time.origin.get_or_init(|| now)).as_micros() as u64;
+        let stretch = since.saturating_sub(time.changed_us.get());
+        time.area_us.add(stretch * self.permits_busy.get());
+        time.changed_us.add(stretch);
     }
 
     /// How busy the permits were, up to now where some still are.
@@ -135,12 +132,22 @@ impl Busyness {
 }
 
 /// A busy permit.
-pub(crate) struct Busy<'a>(&'a LaneCounters);
+pub(crate) struct Busy<'a> {
+    counters: &'a LaneCounters,
+    ended_at: Option<Instant>,
+}
+
+impl Busy<'_> {
+    /// Ends it by a clock that was just read.
+    pub(crate) fn end(mut self, now: Instant) {
+        self.ended_at = Some(now);
+    }
+}
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.advance();
-        self.0.permits_busy.sub(1);
+        self.counters.advance(self.ended_at.unwrap_or_else(Instant::now));
+        self.counters.permits_busy.sub(1);
     }
 }
 
@@ -294,7 +301,7 @@ mod tests {
         let pause = |ms| tokio::time::sleep(Duration::from_millis(ms));
         let counters = LaneCounters::new(4);
         pause(50).await;
-        let (a, b) = (counters.busy(), counters.busy());
+        let (a, b) = (counters.busy(Instant::now()), counters.busy(Instant::now()));
         pause(40).await;
         let hanging = RouteSnapshot::of_lane(&counters).permits_busy_mean;
         assert!((1.9..=2.0).contains(&hanging), "requests that hang count too: {hanging}");
@@ -313,7 +320,7 @@ mod tests {
         let month = Duration::from_secs(30 * 86_400);
         counters.busy_time.origin.set(Instant::now() - month).expect("nothing was busy yet");
         counters.permits_busy.add(1_000_000);
-        drop(counters.busy());
+        drop(counters.busy(Instant::now()));
         let mean = RouteSnapshot::of_lane(&counters).permits_busy_mean;
         assert!((999_999.0..1_000_001.0).contains(&mean), "{mean}");
     }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use client::{Delivery, DeliveryState, Settled};
 use delivery::{Cause, Posted, Request};
-use tokio::time::Instant;
 
 use crate::head_lines::MessageLines;
 use crate::lane::Lane;
@@ -23,7 +22,9 @@ pub(crate) async fn run(lane: Rc<Lane>) {
 }
 
 async fn carry(lane: &Lane, delivery: Delivery, head_lines: &mut Vec<u8>) {
-    let busy = lane.counters.busy();
+    // The clock is read twice for a message, when it is handed out and when its outcome is known, and handed on from there.
+    let started = delivery.handed_out_at();
+    let busy = lane.counters.busy(started);
     let message = MessageLines {
         node: delivery.node(),
         id: delivery.id(),
@@ -41,18 +42,20 @@ async fn carry(lane: &Lane, delivery: Delivery, head_lines: &mut Vec<u8>) {
         // ours a moment ago, so this is asked only where a connection had to be waited for.
         is_wanted: &|| delivery.state() == DeliveryState::Live,
     };
-    let started = Instant::now();
-    let Posted { outcome, tail } = lane.endpoint.post(&request).await;
+    let Posted { outcome, tail, ended_at } = lane.endpoint.post_at(&request, started).await;
     if let Some(Cause::Shutdown | Cause::Unwanted) = outcome.cause {
         // The drain began before it had a connection, or its nsqd took it back. Nothing has failed, nothing has to wait.
         let (Settled::Sent | Settled::TooLate(_)) = delivery.requeue(Duration::ZERO);
         return;
     }
-    lane.counters.latency.record(started.elapsed());
+    lane.counters.latency.record(ended_at - started);
     if outcome.cause.is_some() {
         lane.journalist.failed(&delivery, &outcome);
     }
-    settle(delivery, &outcome, &lane.backoff, &lane.jitter, &lane.counters);
+    settle(delivery, &outcome, ended_at, &lane.backoff, &lane.jitter, &lane.counters);
+    if tail.is_done() {
+        return busy.end(ended_at);
+    }
     // The message is settled; the permit stays with the connection until that is idle or closed.
     tail.await;
     drop(busy);

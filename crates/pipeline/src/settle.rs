@@ -5,14 +5,16 @@
 
 use client::{Delivery, Settled};
 use delivery::{Outcome, Verdict};
+use tokio::time::Instant;
 
 use crate::backoff::{BackoffSettings, Jitter};
 use crate::ledger::LaneCounters;
 
-/// Settles `delivery` by `outcome`.
+/// Settles `delivery` by `outcome`, which is known since `now`.
 pub(crate) fn settle(
     delivery: Delivery,
     outcome: &Outcome,
+    now: Instant,
     backoff: &BackoffSettings,
     jitter: &Jitter,
     counters: &LaneCounters,
@@ -21,7 +23,7 @@ pub(crate) fn settle(
         Verdict::Delivered => {
             counters.delivered.add(1);
             // The receiver has it, but nsqd will deliver it again: a duplicate to expect.
-            if let Settled::TooLate(_) = delivery.finish() {
+            if let Settled::TooLate(_) = delivery.finish_at(now) {
                 counters.delivered_unfinished.add(1);
             }
         }

@@ -26,6 +26,8 @@ pub struct Delivery {
     key: Key,
     head: MessageHead,
     body: Bytes,
+    /// Until it is handed out, when it was read.
+    handed_out_at: Instant,
     settled: bool,
 }
 
@@ -65,12 +67,19 @@ pub enum DeliveryState {
 }
 
 impl Delivery {
-    pub(super) fn new(link: Rc<Link>, key: Key, head: MessageHead, body: Bytes) -> Delivery {
-        Delivery { link, key, head, body, settled: false }
+    pub(super) fn new(
+        link: Rc<Link>,
+        key: Key,
+        head: MessageHead,
+        body: Bytes,
+        read_at: Instant,
+    ) -> Delivery {
+        Delivery { link, key, head, body, handed_out_at: read_at, settled: false }
     }
 
     /// Out of the queue, to a receiver; false when it has expired there, and is to be dropped.
-    pub(super) fn hand_out(&self, now: Instant) -> bool {
+    pub(super) fn hand_out(&mut self, now: Instant) -> bool {
+        self.handed_out_at = now;
         self.link.hand_out(self.key, now)
     }
 
@@ -99,15 +108,26 @@ impl Delivery {
         &self.body
     }
 
+    /// When the consumer gave it out: the clock, as it was read for that.
+    pub fn handed_out_at(&self) -> Instant {
+        self.handed_out_at
+    }
+
     /// `host:port` of the nsqd: its broadcast address where nsqlookupd gave it, else the address dialled.
     pub fn node(&self) -> &str {
         self.link.node()
     }
 
     /// The message is done with: FIN.
-    pub fn finish(mut self) -> Settled {
+    pub fn finish(self) -> Settled {
+        self.finish_at(Instant::now())
+    }
+
+    /// [`finish`](Delivery::finish) by a clock that was just read. An old reading could finish what has expired since:
+    /// a FIN that comes late settles, at worst, a newer delivery of the message.
+    pub fn finish_at(mut self, now: Instant) -> Settled {
         self.settled = true;
-        self.link.finish(self.key, Instant::now())
+        self.link.finish(self.key, now)
     }
 
     /// The message is to come again, after `delay` (cut to `requeue_delay_max`): REQ.

@@ -200,13 +200,17 @@ impl InFlight {
         standing
     }
 
-    /// The caller is done with it: it leaves the table, live or not.
-    pub(super) fn settle(&mut self, key: Key, timing: &Timing, now: Instant) -> Standing {
-        let standing = self.standing(key, timing, now);
-        if standing != Standing::Gone {
-            self.remove(key);
-        }
-        standing
+    /// The caller is done with it: it leaves the table, live or not. With until when it could be answered.
+    pub(super) fn settle(&mut self, key: Key, timing: &Timing, now: Instant) -> (Standing, Instant) {
+        let Some(entry) = self.entry(key) else { return (Standing::Gone, now) };
+        let end = timing.deadline(entry.read_at, entry.renewed_at);
+        let standing = match entry.phase {
+            Phase::Expired => Standing::Expired,
+            _ if now >= end => Standing::ExpiresNow,
+            _ => Standing::Live(entry.id),
+        };
+        self.remove(key);
+        (standing, end)
     }
 
     /// Renews the time of a live delivery; `None` when there is nothing to gain: it is lost, or was renewed
@@ -441,7 +445,7 @@ mod tests {
 
         fn settle(&mut self, key: Key, ms: u64) -> Standing {
             let now = self.at(ms);
-            self.table.settle(key, &self.timing, now)
+            self.table.settle(key, &self.timing, now).0
         }
 
         fn sweep(&mut self, ms: u64) -> (Vec<MessageId>, Swept) {

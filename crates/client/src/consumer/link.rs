@@ -186,7 +186,7 @@ impl Link {
                 counters.in_flight.add(1);
                 self.shared.delivery_came();
                 let bytes = body.len();
-                let delivery = Delivery::new(Rc::clone(self), key, head, body);
+                let delivery = Delivery::new(Rc::clone(self), key, head, body, read_at);
                 if self.shared.stops_at().is_some() {
                     // Its drop requeues it.
                     drop(delivery);
@@ -271,8 +271,7 @@ impl Link {
 
     /// Called once for each delivery, at its end.
     fn settle(&self, key: Key, now: Instant, answer: impl FnOnce(&Link, MessageId, &mut Vec<u8>)) -> Settled {
-        let end = self.deadline(key);
-        let standing = self.table.borrow_mut().settle(key, &self.timing, now);
+        let (standing, end) = self.table.borrow_mut().settle(key, &self.timing, now);
         self.shared.delivery_went(matches!(standing, Standing::Expired | Standing::Gone));
         match standing {
             Standing::Live(id) => {

@@ -37,6 +37,11 @@ impl Outbox {
         self.push()
     }
 
+    /// FINs and REQs since it was last empty.
+    pub(super) fn answers(&self) -> usize {
+        self.answers.len()
+    }
+
     /// Cuts out the answers whose delivery has ended. Returns how many were FINs.
     pub(super) fn cut_late(&mut self, now: Instant) -> u64 {
         if self.first_end.is_none_or(|end| now < end) {

@@ -70,7 +70,7 @@ impl Ready {
     fn pop(&self) -> Option<Delivery> {
         let mut now = None;
         loop {
-            let delivery = self.inner.borrow_mut().deliveries.pop_front()?;
+            let mut delivery = self.inner.borrow_mut().deliveries.pop_front()?;
             if delivery.hand_out(*now.get_or_insert_with(Instant::now)) {
                 return Some(delivery);
             }

@@ -127,11 +127,11 @@ impl Pool {
     }
 
     /// Takes a connection back whose answer was read to its end: to the oldest waiter, or among the idle ones.
-    pub(crate) fn check_in(&self, mut connection: Box<Connection>) {
+    pub(crate) fn check_in(&self, mut connection: Box<Connection>, now: Instant) {
         if self.closing.get() {
             return connection.close(CloseReason::Shutdown);
         }
-        if let Err(reason) = self.become_idle(&mut connection) {
+        if let Err(reason) = self.become_idle(&mut connection, now) {
             return connection.close(reason);
         }
         match self.next_waiter(|waiter| waiter.need() == Need::Any) {
@@ -192,22 +192,23 @@ impl Pool {
         waiter
     }
 
-    fn become_idle(&self, connection: &mut Connection) -> Result<(), CloseReason> {
-        connection.become_idle(Instant::now(), self.limits.requests_max, &mut self.local.scratch())
+    fn become_idle(&self, connection: &mut Connection, now: Instant) -> Result<(), CloseReason> {
+        connection.become_idle(now, self.limits.requests_max, &mut self.local.scratch())
     }
 
     /// A dial ended with a connection.
     fn take_dialled(&self, mut connection: Box<Connection>) {
         // What a peer says before it was asked must not become the answer to the first request. It counts as a dial that
         // failed, also for a peer that closes at once: dialled again without a pause, it would get nothing but dials.
-        if let Err(reason) = self.become_idle(&mut connection) {
+        let now = Instant::now();
+        if let Err(reason) = self.become_idle(&mut connection, now) {
             let cause = connection.cause_of_end(reason);
             connection.close(reason);
             return self.dial_failed(cause);
         }
         match self.next_waiter(|_| true) {
             Some(waiter) => waiter.hand(Ok(connection)),
-            None => self.check_in(connection),
+            None => self.check_in(connection, now),
         }
     }
 

@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use tokio::time::Instant;
+
 use super::Pool;
 use crate::connection::Connection;
 use crate::outcome::Cause;
@@ -103,7 +105,7 @@ impl Drop for Waiting {
                 self.pool.waiters.borrow_mut().retain(|waiter| !Rc::ptr_eq(waiter, &self.waiter));
                 self.pool.count_waiters();
             }
-            State::Handed(Ok(connection)) => self.pool.check_in(connection),
+            State::Handed(Ok(connection)) => self.pool.check_in(connection, Instant::now()),
             State::Handed(Err(_)) | State::Taken => {}
         }
     }

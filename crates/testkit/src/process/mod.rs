@@ -38,6 +38,6 @@ pub use daemon::Daemon;
 pub use nginx::{Nginx, NginxCounts, NginxOptions};
 pub use nsq::{ChannelStats, Nsqd, Nsqlookupd, nsq_program};
 pub use posthaste::{Posthaste, posthaste_program, with_descriptors};
-pub use usage::Usage;
+pub use usage::{Usage, cpu_with_children};
 
 pub(crate) use posthaste::wrap;

@@ -39,12 +39,25 @@ impl Usage {
     }
 }
 
+/// CPU time so far of a process and of its children that live: nginx does its work in a child.
+pub fn cpu_with_children(pid: u32) -> Duration {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    // The parent is field 4 of proc_pid_stat(5), the second behind the name.
+    let children = pids.filter(|child| stat(*child).get(1) == Some(&i64::from(pid)));
+    children.map(cpu).sum::<Duration>() + cpu(pid)
+}
+
 fn cpu(pid: u32) -> Duration {
+    // utime and stime are fields 14 and 15 of proc_pid_stat(5), the 12th and 13th behind the name.
+    let ticks: i64 = stat(pid).iter().skip(11).take(2).sum();
+    TICK * u32::try_from(ticks).unwrap_or(0)
+}
+
+/// What stands behind the program's name in `/proc/PID/stat`; the state, a letter, as 0.
+fn stat(pid: u32) -> Vec<i64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The second field is the program's name in parentheses, which may hold anything.
-    let Some((_, rest)) = stat.rsplit_once(')') else { return Duration::ZERO };
-    // utime and stime are fields 14 and 15 of proc_pid_stat(5), the 12th and 13th behind the name.
-    let ticks: u32 =
-        rest.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
-    TICK * ticks
+    let Some((_, rest)) = stat.rsplit_once(')') else { return Vec::new() };
+    rest.split_ascii_whitespace().map(|field| field.parse().unwrap_or(0)).collect()
 }

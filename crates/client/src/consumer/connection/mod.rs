@@ -5,6 +5,11 @@
 //! bounded by RDY, and heartbeats are answered whatever the receivers do. There is one timer, for whatever is
 //! due first.
 //!
+//! Answers gather before they are written. As long as each round of the runtime brings another one, the write waits for
+//! the next round, sixteen answers at most: a busy thread writes many in one go, which saves nsqd a read, a wake and a
+//! write of its own for each, and an idle one writes at once. No timer is involved, and nobody waits for room: what
+//! lies in the queue meanwhile is more than that.
+//!
 //! A stop goes through here too: CLS (first, and once), then answers to what is held and to what still comes,
 //! then the write side is shut and the stream read to its end. nsqd closes only after it has executed every
 //! command it got, so that end is the confirmation.
@@ -12,15 +17,16 @@
 #[cfg(test)]
 mod tests;
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 use wire::Command;
 
@@ -33,6 +39,8 @@ use crate::dial::Negotiated;
 
 /// Reads in one poll before others have their turn: 512 KiB with the default buffer.
 const READS_PER_POLL: usize = 8;
+/// Answers that are waited for at most before they are written. Of 4, 16 and 64 tried, 64 was no cheaper than 16.
+const GATHERED_MAX: usize = 16;
 /// How long a message may still come after CLOSE_WAIT: nsqd may have been handing one out. Shutting the write
 /// side at once would leave it unanswered.
 const LATE_MESSAGE: Duration = Duration::from_millis(50);
@@ -71,6 +79,8 @@ pub(super) struct Connection<S> {
     heard_at: Instant,
     /// When the writes now standing last made progress; `None` while nothing waits to be written.
     stalled_at: Option<Instant>,
+    /// Answers that stood in the outbox when their write was put off; 0 when it is not.
+    gathered: usize,
     /// The stream may hold bytes back until it is flushed.
     unflushed: bool,
     sweep_at: Instant,
@@ -98,6 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             subscribed_at: None,
             heard_at: now,
             stalled_at: None,
+            gathered: 0,
             unflushed: false,
             sweep_at: now + link.timing().sweep_interval(),
             timer: Box::pin(sleep_until(now)),
@@ -123,7 +134,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 end = Err(said);
             }
         }
-        self.link.rest();
+        if self.gathered == 0 {
+            self.link.rest();
+        }
         match end {
             Ok(()) => Poll::Pending,
             Err(reason) => Poll::Ready(reason),
@@ -136,7 +149,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let now = Instant::now();
             self.check(now)?;
             self.advance(now)?;
-            self.write(cx, now)?;
+            if !self.gathers(cx) {
+                self.write(cx, now)?;
+            }
             self.shut(cx, now)?;
             let due = self.next_due(now);
             if self.timer.deadline() != due {
@@ -302,6 +317,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn is_unwritten(&self) -> bool {
         self.unflushed || !self.link.outbox().borrow().is_empty()
+    }
+
+    /// Puts the write off to the runtime's next round, where answers still come. The task counts as awake until then: what
+    /// is appended meanwhile wakes nobody.
+    fn gathers(&mut self, cx: &mut Context<'_>) -> bool {
+        let answers = self.link.outbox().borrow().answers();
+        let more_came = answers > self.gathered;
+        let flows = matches!(self.phase, Phase::Flowing) && self.stalled_at.is_none();
+        if !more_came || !flows || answers >= GATHERED_MAX {
+            self.gathered = 0;
+            return false;
+        }
+        self.gathered = answers;
+        // Its wake comes behind everything that can run now and everything that the sockets hold by then.
+        pin!(yield_now()).poll(cx).is_pending()
     }
 
     /// Writes what has gathered, as far as the stream takes it.

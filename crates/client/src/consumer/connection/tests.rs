@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use wire::frame::{write_error, write_message, write_response};
 use wire::{ErrorCode, MessageHead, MessageId};
 
@@ -119,6 +119,13 @@ impl Bench {
         assert_eq!(String::from_utf8_lossy(&seen), commands);
     }
 
+    /// What it has written.
+    async fn written(&mut self) -> String {
+        let mut written = Vec::new();
+        while let Ok(Ok(1..)) = timeout(Duration::from_millis(1), self.far.read_buf(&mut written)).await {}
+        String::from_utf8(written).expect("text")
+    }
+
     /// Lets the stream take bytes again, and the connection act on it.
     async fn open(&mut self) {
         self.gate.closed.set(false);
@@ -169,18 +176,45 @@ async fn the_finishes_of_many_deliveries_leave_in_one_write() {
             for delivery in deliveries {
                 assert_eq!(delivery.finish(), Settled::Sent);
             }
-            bench
-                .expect(
-                    &(b'a'..b'l')
-                        .map(|n| format!("FIN {}\n", char::from(n).to_string().repeat(16)))
-                        .collect::<String>(),
-                )
-                .await;
+            bench.expect(&(0..11).map(finish_line).collect::<String>()).await;
             assert_eq!(bench.gate.writes.get() - before, 1);
             sleep(Duration::from_millis(300)).await;
             assert_eq!(bench.gate.writes.get() - before, 1, "and nothing else");
         })
         .await;
+}
+
+/// One finish in each round of the runtime, as a busy endpoint's answers come.
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn finishes_gather_while_they_come_but_sixteen_at_most_and_on_no_timer() {
+    LocalSet::new()
+        .run_until(async {
+            for (finishes, writes) in [(1, 1), (11, 1), (16, 1), (24, 2)] {
+                let mut bench = Bench::start().await;
+                let deliveries = bench.receive(finishes).await;
+                sleep(Duration::from_millis(1)).await;
+                // Messages raise RDY.
+                bench.written().await;
+                let (before, start) = (bench.gate.writes.get(), Instant::now());
+                for delivery in deliveries {
+                    assert_eq!(delivery.finish(), Settled::Sent);
+                    yield_now().await;
+                }
+                yield_now().await;
+                assert_eq!(bench.gate.writes.get() - before, writes, "{finishes} finishes");
+                assert_eq!(
+                    start.elapsed(),
+                    Duration::ZERO,
+                    "the paused clock moves when all tasks wait for it"
+                );
+                assert_eq!(bench.written().await, (0..finishes).map(finish_line).collect::<String>());
+            }
+        })
+        .await;
+}
+
+fn finish_line(n: u8) -> String {
+    format!("FIN {}\n", char::from(b'a' + n).to_string().repeat(16))
 }
 
 #[tokio::test(flavor = "current_thread", start_paused = true)]
