@@ -13,5 +13,6 @@ mod reuse;
 mod shutdown;
 mod silence;
 mod slow_endpoint;
+mod start;
 mod stored;
 mod transport_security;

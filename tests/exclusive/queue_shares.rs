@@ -3,26 +3,34 @@
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use testkit::endpoint::{Answer, Endpoint};
+use testkit::endpoint::{Answer, Endpoint, EndpointOptions};
 use testkit::process::Nsqd;
 
 use crate::rig::{self, CHANNEL, Run, TOPIC, number};
 
-/// Delivers `COUNT` messages that wait at the first nsqd, from all of them, and says how many a second arrived.
-fn rate(nsqds: &[&Nsqd], endpoint: &Endpoint, round: u64) -> f64 {
-    const COUNT: u64 = 3_000;
-    rig::publish(nsqds[0], COUNT, 1024);
-    let run = Run::new(nsqds.iter().copied(), &endpoint.url("/")).trusting(&endpoint.ca_file());
-    // So many bytes that the share of an nsqd is not bounded by what is known of the sizes of its messages.
-    let posthaste = run.with("--concurrency", 50).with("--in-flight-bytes-max", 1_u64 << 30).start();
-    rig::wait_finished(nsqds[0], COUNT * (round + 1));
+/// How much is delivered, and over how many permits. The bound on bytes is the default.
+struct Load {
+    messages: u64,
+    concurrency: u64,
+}
+
+/// Delivers messages that wait at the first nsqd, from all of them, and says how many a second arrived.
+fn rate(load: &Load, nsqds: &[&Nsqd], endpoint: &Endpoint, round: u64) -> f64 {
+    let Load { messages, concurrency } = *load;
+    rig::publish(nsqds[0], messages, 1024);
+    let mut run = Run::new(nsqds.iter().copied(), &endpoint.url("/"));
+    if endpoint.url("/").starts_with("https") {
+        run = run.trusting(&endpoint.ca_file());
+    }
+    let posthaste = run.with("--concurrency", concurrency).start();
+    rig::wait_finished(nsqds[0], messages * (round + 1));
     let (summary, _) = rig::drain(&posthaste);
     assert_eq!(number(&summary, "nsq_connects"), nsqds.len() as u64);
-    assert_eq!(number(&summary, "delivered"), COUNT);
+    assert_eq!(number(&summary, "delivered"), messages);
     let requests = endpoint.requests();
-    let of_this_round = &requests[requests.len() - COUNT as usize..];
+    let of_this_round = &requests[requests.len() - messages as usize..];
     let [first, .., last] = of_this_round else { unreachable!("there are that many") };
-    COUNT as f64 / (last.arrived - first.arrived).as_secs_f64()
+    messages as f64 / (last.arrived - first.arrived).as_secs_f64()
 }
 
 fn median(mut rates: Vec<f64>) -> f64 {
@@ -30,20 +38,45 @@ fn median(mut rates: Vec<f64>) -> f64 {
     rates[rates.len() / 2]
 }
 
+/// What a busy nsqd's messages arrive at beside an idle nsqd, as a part of what they arrive at without.
+fn beside_an_idle_one(load: &Load, endpoint: &Endpoint) -> f64 {
+    let [busy, idle] = [(); 2].map(|()| rig::nsqd(&["--mem-queue-size=50000"]));
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    for pair in 0..3 {
+        alone.push(rate(load, &[&busy], endpoint, 2 * pair));
+        beside.push(rate(load, &[&busy, &idle], endpoint, 2 * pair + 1));
+    }
+    eprintln!("alone {alone:.0?}, beside an idle one {beside:.0?} messages a second");
+    for log in [busy.daemon.log(), idle.daemon.log()] {
+        assert!(!log.contains("E_INVALID"), "{log}");
+    }
+    median(beside) / median(alone)
+}
+
 /// At half of RDY the busy nsqd would keep 31 of the 50 permits busy.
 #[test]
 fn an_idle_nsqd_takes_nothing_from_a_busy_one() {
     let _alone = testkit::exclusive();
-    let (busy, idle) = (rig::nsqd(&[]), rig::nsqd(&[]));
     let endpoint = Endpoint::https(Answer::ok().after(Duration::from_millis(20)));
-    let (mut alone, mut beside) = (Vec::new(), Vec::new());
-    for pair in 0..3 {
-        alone.push(rate(&[&busy], &endpoint, 2 * pair));
-        beside.push(rate(&[&busy, &idle], &endpoint, 2 * pair + 1));
+    let load = Load { messages: 3_000, concurrency: 50 };
+    let part = beside_an_idle_one(&load, &endpoint);
+    assert!(part >= 0.9, "{part:.2} of the rate without");
+}
+
+/// So many permits that each nsqd is to have the most that it allows, 2,500; the bytes of all that would be 10 MiB.
+#[test]
+fn an_idle_nsqd_takes_nothing_from_one_with_five_thousand_permits() {
+    let _alone = testkit::exclusive();
+    let load = Load { messages: 20_000, concurrency: 5_000 };
+    let files = load.concurrency + 200;
+    if !raise_open_files(files) {
+        return testkit::skip("an idle nsqd beside 5,000 permits", &format!("needs {files} open files"));
     }
-    eprintln!("alone {alone:.0?}, beside an idle one {beside:.0?} messages a second");
-    let (alone, beside) = (median(alone), median(beside));
-    assert!(beside >= 0.9 * alone, "{beside:.0} messages a second instead of {alone:.0}");
+    let mut options = EndpointOptions::new(Answer::ok().after(Duration::from_millis(400)));
+    options.requests_kept = load.messages as usize;
+    let endpoint = Endpoint::start(options);
+    let part = beside_an_idle_one(&load, &endpoint);
+    assert!(part >= 0.9, "{part:.2} of the rate without");
 }
 
 /// More permits than RDY allows: nsqd gets its most and not one more, which it would answer with `E_INVALID` and a close.

@@ -77,6 +77,19 @@ fn what_it_cannot_show_is_said_and_nothing_is_left_behind() {
     assert_eq!(std::fs::read_dir(home.path()).expect("our folder").count(), 0);
 }
 
+/// Its endpoint and its sender have the same descriptors, and each wants 100. What is delivered over fewer connections is delivered all the same;
+/// the naive way, a connection for each request, then says what it lacks.
+#[test]
+fn too_few_descriptors_for_its_endpoint_keep_no_event_from_arriving() {
+    let demo = Posthaste::run_with(["demo", "--messages", "3000"], |command| {
+        testkit::process::with_descriptors(command, 60, 60);
+    });
+    assert_eq!(demo.process.wait(testkit::PATIENCE).code, Some(1), "{}", demo.process.output());
+    let text = demo.process.stderr();
+    let naive = text.find("the naive way, a connection each").expect("it goes on when all have arrived");
+    assert!(text[naive..].contains("Too many open files"), "{text}");
+}
+
 /// A signal in the middle of it: the queue writes to its folder until it has stopped.
 #[test]
 fn an_interrupted_demo_leaves_nothing_behind() {

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use testkit::PATIENCE;
@@ -59,11 +60,23 @@ impl Addresses {
     /// Starts it, from the queue in `data` to this URL, and waits until the queue serves.
     #[track_caller]
     pub(crate) fn run(&self, data: &Path, to: &str, more: &[&str]) -> Posthaste {
+        self.run_with(data, to, more, |_| {})
+    }
+
+    /// As [`Addresses::run`], after `change` had its way with the command.
+    #[track_caller]
+    pub(crate) fn run_with(
+        &self,
+        data: &Path,
+        to: &str,
+        more: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Posthaste {
         let (tcp, http) = (self.tcp.address().to_string(), self.http.address().to_string());
         let data = data.to_str().expect("a plain path");
         let route = ["run", "--topic", TOPIC, "--to", to, "--summary", "json"];
         let queue = ["--data-path", data, "--tcp-address", &tcp, "--http-address", &http];
-        let posthaste = Posthaste::run([&route[..], &queue, more].concat());
+        let posthaste = Posthaste::run_with([&route[..], &queue, more].concat(), change);
         wait_serving(self.http(), &posthaste.process);
         posthaste
     }

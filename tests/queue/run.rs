@@ -1,7 +1,9 @@
 //! `posthaste run` without a word about NSQ: the queue is its own.
 
+use std::process::Command;
 use std::time::Duration;
 
+use testkit::Gate;
 use testkit::endpoint::{Answer, Endpoint};
 use testkit::process::{Nsqd, Posthaste, Signal};
 
@@ -57,6 +59,34 @@ fn a_drain_ends_the_lanes_before_the_queue() {
     let (summary, _) = rig::drain(&posthaste);
     assert_eq!(number(&summary, "finished"), 1);
     endpoint.ledger().assert_exactly_once(0..2);
+}
+
+/// The lanes have finished what they had, and only the queue's end is bad: the figures are as true as ever.
+#[test]
+fn the_summary_is_told_though_the_last_sync_fails() {
+    let gate = Gate::new();
+    let endpoint = Endpoint::http(Answer::ok().at_gate(&gate));
+    let (data, addresses) = (tempfile::tempdir().expect("a folder"), Addresses::new());
+    let url = endpoint.url("/");
+    let posthaste = addresses.run_with(data.path(), &url, &[], testkit::process::with_failing_writes);
+    assert!(publish(addresses.http(), &testkit::body::body(0, 100)));
+    gate.wait_arrived(1);
+    let pid = posthaste.process.pid().to_string();
+    let limited = Command::new("prlimit").args(["--pid", &pid, "--fsize=0:"]).status();
+    assert!(limited.expect("prlimit runs").success());
+    gate.open();
+    posthaste.process.signal(Signal::TERM);
+    let exited = posthaste.process.wait(Duration::from_secs(10));
+    assert_eq!(exited.code, Some(1), "{}", posthaste.process.output());
+    assert!(posthaste.process.stderr().contains("the last sync failed"), "{}", posthaste.process.output());
+    let summary = posthaste.summary();
+    Posthaste::assert_balanced(&summary);
+    assert_eq!((number(&summary, "delivered"), number(&summary, "finished")), (1, 1), "{summary:#}");
+
+    // Its FIN may be lost, the message not.
+    let posthaste = addresses.run(data.path(), &url, &[]);
+    rig::drain(&posthaste);
+    endpoint.ledger().assert_all_delivered(0..1);
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub use identity::Identity;
 pub use local::{DIALS_MAX_DEFAULT, Local};
 pub use outcome::{Cause, ConnectFailure, LookupFailure, Outcome, Phase, TlsFailure, Verdict};
 pub use request_head::HeadTemplate;
-pub use resolver::ResolveFn;
+pub use resolve::ResolveFn;
 pub use settings::{
     ClientCertificate, EndpointSettings, Roots, SettingError, SocketSettings, TlsSettings, TlsVersion,
 };

@@ -1,29 +1,25 @@
 //! Names to addresses, off the workers: `getaddrinfo` blocks, and some resolvers never answer.
 //!
-//! Lookups run on a few threads of their own, started when needed. Not on the runtime's blocking pool: that one is
-//! joined at exit, and a resolver that hangs would hold the exit up. There is one lookup at a time per name, however
-//! many dials of however many workers wait for it, and what it found is kept for a while.
+//! There is one lookup at a time per name, however many dials of however many workers wait for it (crate `resolve`), and
+//! what it found is kept for a while, also when all who asked have given up by then: a resolver that takes longer than a
+//! dial may would otherwise never give an address.
 
-use std::collections::hash_map::Entry as Slot;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, ToSocketAddrs};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use resolve::{Abandoned, Lookups, ResolveFn};
 use rustix::io::Errno;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Threads that look names up, at most. Each can be held up by one name for as long as the system's resolver takes,
 /// so this many dead names do not yet delay the others.
 const THREADS_MAX: usize = 8;
 
-/// Names remembered before outdated ones are dropped.
+/// Names remembered before all are forgotten.
 const NAMES_KEPT: usize = 1_024;
-
-/// Finds the addresses of a name; blocks for as long as it takes.
-pub type ResolveFn = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 
 /// What a lookup found: addresses in the order of preference, at least one; or why there are none.
 pub(crate) type Addresses = Result<Arc<[IpAddr]>, NoAddress>;
@@ -51,173 +47,73 @@ pub(crate) struct Ttl {
 }
 
 /// Looks names up and remembers them, for the whole process.
-pub(crate) struct Resolver(Arc<Inner>);
-
-struct Inner {
-    state: Mutex<State>,
-    /// Tells a thread of a name in the queue, or of the end.
-    work: Condvar,
-    resolve: Arc<ResolveFn>,
+pub(crate) struct Resolver {
+    known: Arc<Known>,
+    lookups: Lookups,
 }
 
+/// What lookups found, and when.
 #[derive(Default)]
-struct State {
-    names: HashMap<Arc<str>, Entry>,
-    /// Names to look up; each stands here once at most, as its entry says that it is under way.
-    queue: VecDeque<Arc<str>>,
-    threads: usize,
-    /// Threads that wait for a name.
-    idle: usize,
-    closed: bool,
-}
-
-enum Entry {
-    Running(Vec<oneshot::Sender<Addresses>>),
-    Known { addresses: Addresses, at: Instant },
-}
+struct Known(Mutex<HashMap<Box<str>, (Addresses, Instant)>>);
 
 impl Resolver {
     pub(crate) fn new(resolve: Arc<ResolveFn>) -> Resolver {
-        Resolver(Arc::new(Inner { state: Mutex::default(), work: Condvar::new(), resolve }))
+        let known = Arc::new(Known::default());
+        let keeper = known.clone();
+        let resolve = move |name: &str| {
+            let found = resolve(name).and_then(|addresses| match addresses.is_empty() {
+                true => Err(io::Error::other("the name has no address")),
+                false => Ok(addresses),
+            });
+            // Before the lookup ends, so that nobody finds neither the one nor the other.
+            keeper.keep(name, &found);
+            found
+        };
+        Resolver { known, lookups: Lookups::new(THREADS_MAX, Abandoned::Kept, Arc::new(resolve)) }
     }
 
     /// The addresses of `name`, remembered or looked up; `on_start` is called when this call makes a lookup happen.
     /// Dropping the future leaves the lookup running for others.
     pub(crate) async fn lookup(&self, name: &str, ttl: Ttl, on_start: impl FnOnce()) -> Looked {
-        let (answer, started) = match self.0.join(name, ttl) {
-            Joined::Known(addresses) => return Looked { addresses, started: false },
-            Joined::Waits(answer) => (answer, false),
-            Joined::Started(answer) => {
-                on_start();
-                (answer, true)
+        let lookup = {
+            // Held until the lookup is joined: one that ends in between would be made twice.
+            let known = self.known.lock();
+            match known.get(name) {
+                Some((addresses, at)) if at.elapsed() < ttl.of(addresses) => {
+                    return Looked { addresses: addresses.clone(), started: false };
+                }
+                _ => self.lookups.lookup(name),
             }
         };
-        let addresses = answer.await.expect("the sender stays in the table until it is told");
+        let started = lookup.begun();
+        if started {
+            on_start();
+        }
+        let addresses = lookup.found().await.map_err(|error| NoAddress::of(&error));
         Looked { addresses, started }
     }
 }
 
-impl Drop for Resolver {
-    fn drop(&mut self) {
-        self.0.lock().closed = true;
-        self.0.work.notify_all();
-    }
-}
-
-impl Inner {
-    fn join(self: &Arc<Self>, name: &str, ttl: Ttl) -> Joined {
-        let mut state = self.lock();
-        let (sender, answer) = oneshot::channel();
-        if state.names.len() >= NAMES_KEPT {
-            state.names.retain(|_, entry| matches!(entry, Entry::Running(_)));
-        }
-        match state.names.entry(name.into()) {
-            Slot::Occupied(mut slot) => match slot.get_mut() {
-                Entry::Running(waiting) => {
-                    // A lookup that hangs must not gather the dials that gave up on it.
-                    waiting.retain(|sender| !sender.is_closed());
-                    waiting.push(sender);
-                    return Joined::Waits(answer);
-                }
-                Entry::Known { addresses, at } if at.elapsed() < ttl.of(addresses) => {
-                    return Joined::Known(addresses.clone());
-                }
-                outdated @ Entry::Known { .. } => *outdated = Entry::Running(vec![sender]),
-            },
-            Slot::Vacant(slot) => {
-                slot.insert(Entry::Running(vec![sender]));
-            }
-        }
-        self.start(&mut state, name.into());
-        Joined::Started(answer)
-    }
-
-    fn start(self: &Arc<Self>, state: &mut State, name: Arc<str>) {
-        state.queue.push_back(name);
-        if state.queue.len() <= state.idle {
-            self.work.notify_one();
-        } else if state.threads < THREADS_MAX {
-            let inner = self.clone();
-            let thread = std::thread::Builder::new().name(format!("resolver-{}", state.threads));
-            // Detached on purpose: nothing waits for a thread that the system's resolver holds.
-            match thread.spawn(move || inner.work()) {
-                Ok(_detached) => state.threads += 1,
-                Err(error) if state.threads == 0 => state.give_up(&error),
-                Err(_) => {} // the threads there are will come to it
-            }
-        }
-    }
-
-    /// The life of a thread.
-    fn work(&self) {
-        while let Some(name) = self.next_name() {
-            let addresses = self.resolve(&name);
-            self.finish(name, addresses);
-        }
-    }
-
-    fn next_name(&self) -> Option<Arc<str>> {
-        let mut state = self.lock();
-        loop {
-            if state.closed {
-                return None;
-            }
-            if let Some(name) = state.queue.pop_front() {
-                return Some(name);
-            }
-            state.idle += 1;
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.idle -= 1;
-        }
-    }
-
-    fn resolve(&self, name: &str) -> Addresses {
-        match (self.resolve)(name) {
-            Ok(addresses) if addresses.is_empty() => Err(NoAddress::because("the name has no address")),
-            Ok(addresses) => Ok(addresses.into()),
-            Err(error) => Err(NoAddress::of(&error)),
-        }
-    }
-
-    fn finish(&self, name: Arc<str>, addresses: Addresses) {
-        let mut state = self.lock();
-        // Being out of descriptors says nothing about the name.
-        let waiting = if addresses.as_ref().is_err_and(NoAddress::is_out_of_descriptors) {
-            state.names.remove(&name)
-        } else {
-            state.names.insert(name, Entry::Known { addresses: addresses.clone(), at: Instant::now() })
+impl Known {
+    fn keep(&self, name: &str, found: &io::Result<Vec<IpAddr>>) {
+        let addresses = match found {
+            Ok(addresses) => Ok(Arc::from(&addresses[..])),
+            Err(error) => Err(NoAddress::of(error)),
         };
-        if let Some(Entry::Running(waiting)) = waiting {
-            tell(waiting, &addresses);
+        let mut known = self.lock();
+        if known.len() >= NAMES_KEPT {
+            known.clear();
+        }
+        if addresses.as_ref().is_err_and(NoAddress::is_out_of_descriptors) {
+            // Being out of descriptors says nothing about the name.
+            known.remove(name);
+        } else {
+            known.insert(name.into(), (addresses, Instant::now()));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-enum Joined {
-    Known(Addresses),
-    Waits(oneshot::Receiver<Addresses>),
-    Started(oneshot::Receiver<Addresses>),
-}
-
-impl State {
-    /// No thread can be started at all: everyone who waits is told.
-    fn give_up(&mut self, error: &io::Error) {
-        for name in std::mem::take(&mut self.queue) {
-            if let Some(Entry::Running(waiting)) = self.names.remove(&name) {
-                tell(waiting, &Err(NoAddress::of(error)));
-            }
-        }
-    }
-}
-
-fn tell(waiting: Vec<oneshot::Sender<Addresses>>, addresses: &Addresses) {
-    for sender in waiting {
-        // A dial that no longer waits is no loss.
-        drop(sender.send(addresses.clone()));
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, (Addresses, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -228,10 +124,6 @@ impl Ttl {
 }
 
 impl NoAddress {
-    fn because(reason: &str) -> NoAddress {
-        NoAddress { reason: reason.into(), os_error: None }
-    }
-
     pub(crate) fn is_out_of_descriptors(&self) -> bool {
         is_out_of_descriptors(self.os_error)
     }
@@ -244,20 +136,6 @@ impl NoAddress {
 /// EMFILE (this process) or ENFILE (the system): nothing is wrong with the peer, and it passes.
 pub(crate) fn is_out_of_descriptors(os_error: Option<i32>) -> bool {
     os_error.is_some_and(|number| [Errno::MFILE, Errno::NFILE].iter().any(|out| out.raw_os_error() == number))
-}
-
-/// The system's resolver: `getaddrinfo`, which honours nsswitch and the hosts file.
-pub(crate) fn system() -> Arc<ResolveFn> {
-    #[expect(clippy::disallowed_methods, reason = "called on the resolver's threads alone, which may block")]
-    Arc::new(|name| {
-        let mut addresses: Vec<IpAddr> = Vec::new();
-        for address in (name, 0).to_socket_addrs()? {
-            if !addresses.contains(&address.ip()) {
-                addresses.push(address.ip());
-            }
-        }
-        Ok(addresses)
-    })
 }
 
 #[cfg(test)]
@@ -307,6 +185,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_comes_after_all_have_given_up_is_kept_too() {
+        let (resolver, calls) = counting(|_| {
+            std::thread::sleep(Duration::from_millis(60));
+            Ok(vec![HOME])
+        });
+        let late = resolver.lookup("slow", TTL, || {});
+        assert!(tokio::time::timeout(Duration::from_millis(20), late).await.is_err());
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(!resolver.lookup("slow", TTL, || {}).await.started);
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn being_out_of_descriptors_is_told_and_not_kept() {
+        let (resolver, calls) = counting(|_| Err(Errno::MFILE.into()));
+        for call in 1..=2 {
+            let looked = resolver.lookup("a", TTL, || {}).await;
+            assert!(looked.started && looked.addresses.unwrap_err().is_out_of_descriptors());
+            assert_eq!(calls.load(Ordering::SeqCst), call);
+        }
+    }
+
+    #[tokio::test]
     async fn a_name_that_hangs_does_not_delay_another() {
         let (resolver, _) = counting(|name| {
             if name == "dead" {
@@ -326,7 +227,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_system_knows_localhost() {
-        let addresses = Resolver::new(system()).lookup("localhost", TTL, || {}).await.addresses.unwrap();
+        let addresses =
+            Resolver::new(resolve::system()).lookup("localhost", TTL, || {}).await.addresses.unwrap();
         assert!(addresses.iter().all(IpAddr::is_loopback), "{addresses:?}");
     }
 }

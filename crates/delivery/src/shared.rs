@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use resolve::ResolveFn;
+
 use crate::identity::Identity;
-use crate::resolver::{self, ResolveFn, Resolver};
+use crate::resolver::Resolver;
 use crate::tls::{Tls, TlsConfigs, TlsSettingsError};
 
 /// Resolver and TLS configurations, so that names are looked up once and sessions resume across lanes. One per
@@ -17,7 +19,7 @@ pub struct Shared {
 impl Shared {
     /// With the system's resolver.
     pub fn new() -> Shared {
-        Shared::with_resolver(resolver::system())
+        Shared::with_resolver(resolve::system())
     }
 
     /// With another way to look names up, which may block for as long as it likes.

@@ -83,6 +83,8 @@ pub struct ProxyCounts {
     pub bytes_to_server: u64,
     /// Bytes passed to the client.
     pub bytes_to_client: u64,
+    /// When bytes were last passed to a client: the moment before they were written, so that no client had them earlier.
+    pub to_client_at: Option<std::time::Instant>,
     /// How often a fault acted, by [`Fault::name`] (`reset` and `close` for [`Proxy::kill_connections`]).
     pub fired: BTreeMap<&'static str, u64>,
 }
@@ -363,6 +365,9 @@ async fn deliver(
     };
     if end.is_some() || matches!(fault, Fault::BytesPerSecond(_) | Fault::Slices(..) | Fault::Swallow) {
         board.update(|state| state.fired(fault.name()));
+    }
+    if direction == Direction::ToClient && fault != Fault::Swallow {
+        board.update(|state| state.counts.to_client_at = Some(Instant::now().into_std()));
     }
     match fault {
         Fault::Swallow => return Ok(()),

@@ -34,8 +34,12 @@ fn passes_bytes_and_ends() {
     assert_eq!(read(&mut server, 4), b"ping");
     client.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(server.read(&mut [0]).unwrap(), 0, "a FIN passes");
+    assert_eq!(proxy.counts().to_client_at, None);
+    let before = Instant::now();
     server.write_all(b"pong!").unwrap();
     assert_eq!(read(&mut client, 5), b"pong!", "and leaves the other direction open");
+    let passed = proxy.counts().to_client_at.expect("bytes were passed to the client");
+    assert!(before <= passed && passed <= Instant::now());
     drop(server);
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
     let counts = proxy.wait(|counts| counts.open == 0);

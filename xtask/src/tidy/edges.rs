@@ -10,13 +10,14 @@ use super::TreeFile;
 use crate::checkout::{Checkout, output};
 
 /// A crate, and the crates of this workspace that it may use in what it ships.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("wire", &[]),
     ("compress", &[]),
-    ("client", &["compress", "wire"]),
+    ("resolve", &[]),
+    ("client", &["compress", "resolve", "wire"]),
     ("journal", &[]),
-    ("broker", &["compress", "journal", "wire"]),
-    ("delivery", &[]),
+    ("broker", &["compress", "journal", "resolve", "wire"]),
+    ("delivery", &["resolve"]),
     ("pipeline", &["client", "delivery"]),
     ("posthaste", &["pipeline", "client", "delivery", "broker"]),
     ("testkit", &["wire"]),

@@ -4,7 +4,7 @@
 
 mod connect;
 mod get;
-mod resolve;
+mod resolver;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::settings::Settings;
 use crate::tls::{self, TlsError};
 
 pub(crate) use get::GetError;
-use resolve::Resolver;
+use resolver::Resolver;
 
 /// Questions at once that clients have caused: each is a descriptor, and any client can send AUTH.
 const CLIENTS_QUESTIONS_MAX: usize = 32;

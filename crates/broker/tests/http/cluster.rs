@@ -206,6 +206,7 @@ fn one_that_hangs_is_told_everything_when_it_goes_on() {
 }
 
 /// Its default broadcast address is its host's name, so that is what the questions of many new topics go to at once.
+/// That they get them also when looking that name up takes long is a test of the whole program: `queue::cluster`.
 #[test]
 fn many_topics_made_at_once_get_their_channels_from_an_nsqlookupd_with_a_name() {
     const TOPICS: usize = 40;

@@ -7,7 +7,7 @@
 //! Reading and writing are independent, so one task may `poll_read` and `poll_write` the same stream without splitting it. A write may stay in a buffer (compression, TLS) until
 //! `poll_flush`, which returns ready only when the socket has taken everything.
 
-mod resolve;
+mod resolver;
 mod tcp;
 
 use std::io::{self, IoSlice};
@@ -22,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::settings::Compression;
 
-pub(crate) use resolve::Resolver;
+pub(crate) use resolver::Resolver;
 pub use tcp::ConnectError;
 pub(crate) use tcp::{connect, split_address};
 

@@ -9,7 +9,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout_at};
 
-use super::resolve::Resolver;
+use super::resolver::Resolver;
 
 /// Keep-alive: a peer gone without a word is noticed after 15 + 3 × 5 s, even where heartbeats are rare.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);

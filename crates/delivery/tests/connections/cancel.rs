@@ -10,8 +10,8 @@ use testkit::endpoint::{Answer, Endpoint, EndpointOptions, Script, Step, TlsOpti
 
 use crate::support::{MS, close_and_balance, lane, settings_for, start};
 
-/// Posts `serial`, but drops the POST, or its tail, after so many polls.
-async fn post_and_drop(endpoint: &Ours, serial: u64, len: usize, polls: u64) -> Option<Outcome> {
+/// Posts `serial`, but drops the POST, or its tail, after so many polls. Its outcome, and whether it was let run to its end.
+async fn post_and_drop(endpoint: &Ours, serial: u64, len: usize, polls: u64) -> (Option<Outcome>, bool) {
     let body = [body(serial, len)];
     let line = format!("X-Serial: {serial}\r\n");
     let request = Request {
@@ -41,11 +41,11 @@ async fn post_and_drop(endpoint: &Ours, serial: u64, len: usize, polls: u64) -> 
         outcome = Some(posted.outcome);
         posted.tail.await;
     };
-    {
+    let whole = {
         let whole = pin!(whole);
-        bounded(whole).await;
-    }
-    outcome
+        bounded(whole).await
+    };
+    (outcome, whole)
 }
 
 /// The status tells which message was answered: 200 + serial % 7.
@@ -76,6 +76,10 @@ fn answers() -> Script {
     })
 }
 
+/// Every round is cut off, after 0 to 7 polls that were pending, which is more than a POST has: those cut late live, so that there is something to
+/// reuse. It shares no factor with the 5 kinds of answers and the 7 statuses, so that each meets every limit.
+const LIMITS: u64 = 8;
+
 #[test]
 fn ten_thousand_posts_dropped_at_every_await_point() {
     let peer = Endpoint::https(answers());
@@ -88,11 +92,14 @@ fn ten_thousand_posts_dropped_at_every_await_point() {
             let endpoint = endpoint.clone();
             tasks.spawn_local(async move {
                 let (mut answered, mut dropped) = (0, 0);
+                let mut cut = [0; LIMITS as usize];
                 for round in 0..1_000 {
                     let serial = task * 1_000 + round;
-                    // Most live, so that there is something to reuse.
-                    let polls = if round % 3 == 0 { serial % 11 } else { u64::MAX };
-                    let ended = post_and_drop(&endpoint, serial, 1024, polls).await;
+                    let polls = serial % LIMITS;
+                    let (ended, whole) = post_and_drop(&endpoint, serial, 1024, polls).await;
+                    if !whole {
+                        cut[polls as usize] += 1;
+                    }
                     let counters = endpoint.counters();
                     assert!(counters.open.get() + counters.dialling.get() <= 8);
                     match ended {
@@ -104,15 +111,23 @@ fn ten_thousand_posts_dropped_at_every_await_point() {
                         None => dropped += 1,
                     }
                 }
-                (answered, dropped)
+                (answered, dropped, cut)
             });
         }
         let (mut answered, mut dropped) = (0, 0);
+        let mut cut = [0; LIMITS as usize];
         while let Some(ended) = tasks.join_next().await {
-            let (a, d) = ended.unwrap();
+            let (a, d, c) = ended.unwrap();
             (answered, dropped) = (answered + a, dropped + d);
+            cut.iter_mut().zip(c).for_each(|(all, task)| *all += task);
         }
-        assert!(answered > 6_000 && dropped > 500, "{answered} answered, {dropped} dropped");
+        println!("{answered} answered, {dropped} dropped, cut at each limit: {cut:?}");
+        assert!(answered > 6_000 && dropped > 2_000, "{answered} answered, {dropped} dropped");
+        // Without a connection, without an answer, and within the rest of one.
+        assert!(cut[..3].iter().all(|cut| *cut > 200), "{cut:?}");
+        let tails = cut.iter().sum::<u64>() - dropped;
+        assert!(tails > 50, "{tails} cut behind their outcome");
+        assert_eq!(cut[LIMITS as usize - 1], 0, "there are await points beyond the last limit: {cut:?}");
         let counts = endpoint.counters().snapshot();
         assert_eq!((counts.waiting, counts.open), (0, counts.idle), "nothing is left in use: {counts:#?}");
         close_and_balance(&endpoint).await;
@@ -148,7 +163,7 @@ fn posts_dropped_in_the_middle_of_their_write() {
                 let (mut answered, mut dropped) = (0, 0);
                 for serial in task * 60..(task + 1) * 60 {
                     let polls = if serial % 2 == 0 { serial % 5 } else { u64::MAX };
-                    let Some(outcome) = post_and_drop(&endpoint, serial, 300_000, polls).await else {
+                    let (Some(outcome), _) = post_and_drop(&endpoint, serial, 300_000, polls).await else {
                         dropped += 1;
                         continue;
                     };

@@ -37,7 +37,7 @@ pub use child::{Exited, Process, Signal};
 pub use daemon::Daemon;
 pub use nginx::{Nginx, NginxCounts, NginxOptions};
 pub use nsq::{ChannelStats, Nsqd, Nsqlookupd, nsq_program};
-pub use posthaste::{Posthaste, posthaste_program, with_descriptors};
+pub use posthaste::{Posthaste, posthaste_program, with_descriptors, with_failing_writes};
 pub use usage::{Usage, cpu_with_children};
 
 pub(crate) use posthaste::wrap;

@@ -81,6 +81,12 @@ pub fn with_descriptors(command: &mut Command, soft: u64, hard: u64) {
     wrap(command, "prlimit", &[&format!("--nofile={soft}:{hard}")]);
 }
 
+/// Has the command live on when it writes past its limit of a file's size (`prlimit --fsize`): the write fails, as on a disk that is at its
+/// end, instead of a signal that ends it.
+pub fn with_failing_writes(command: &mut Command) {
+    wrap(command, "sh", &["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
+}
+
 /// Has `program`, which takes a command behind its own arguments and becomes it, run the command.
 pub(crate) fn wrap(command: &mut Command, program: &str, arguments: &[&str]) {
     let mut wrapped = Command::new(program);
@@ -112,7 +118,8 @@ pub fn posthaste_program() -> PathBuf {
     let path = beside.join("posthaste");
     let built = std::fs::metadata(&path).and_then(|file| file.modified());
     let built = built.unwrap_or_else(|_| panic!("no {}: build posthaste with this profile", path.display()));
-    let crates = ["wire", "compress", "client", "journal", "broker", "delivery", "pipeline", "posthaste"];
+    let crates =
+        ["wire", "compress", "resolve", "client", "journal", "broker", "delivery", "pipeline", "posthaste"];
     let newest = crates
         .iter()
         .filter_map(|name| newest(&crate::workspace().join("crates").join(name).join("src")))
