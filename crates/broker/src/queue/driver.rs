@@ -338,6 +338,7 @@ impl Core {
         self.pass_time();
         if slow {
             self.clock.follow();
+            self.unread.forget_old(self.clock.now_ms());
             self.room = self.journal.space();
             // A failed disk may be well again, a full one may have room.
             let is_behind = self.doubt.is_some() || !self.batches.is_empty();

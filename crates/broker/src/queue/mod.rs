@@ -25,7 +25,7 @@
 //! | `snapshot`, `open` | the state as a checkpoint's bytes; a start | |
 //! | `commits` | who waits for which sync | pure |
 //! | `core` | state and journal together, and what happens when the disk fails | |
-//! | `publish`, `admin`, `deliver`, `report`, `import` | what clients ask for | |
+//! | `publish`, `admin`, `deliver`, `unread`, `report`, `import` | what clients ask for | |
 //! | `ids` | message ids, reserved ahead | |
 //! | `driver`, `rewrite`, `elsewhere`, `clock` | what happens by itself | |
 //!
@@ -65,6 +65,7 @@ mod snapshot;
 mod state;
 mod stats;
 mod topic;
+mod unread;
 mod varint;
 mod view;
 
