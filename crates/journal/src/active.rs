@@ -129,6 +129,15 @@ impl Active {
         self.allocate_until(self.end, room)
     }
 
+    /// Gives the disk what is allocated behind the end. Best effort.
+    pub(crate) fn give_back_ahead(&mut self, room: &Room) {
+        let ahead = self.allocated.saturating_sub(self.end);
+        if ahead > 0 && self.file.set_len(u64::from(self.end)).is_ok() {
+            self.allocated = self.end;
+            room.gave_back(u64::from(ahead));
+        }
+    }
+
     fn allocate_until(&mut self, until: u32, room: &Room) -> io::Result<()> {
         let missing = until.saturating_sub(self.allocated);
         if missing > 0 {

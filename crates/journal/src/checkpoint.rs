@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::contents::{checkpoint_path, segment_path, unfinished_path};
-use crate::error::{CheckpointError, WriteError, is_full};
+use crate::error::{CheckpointError, Lost, WriteError, is_full};
 use crate::file_system::{FileSystem, write_all};
 use crate::format::{self, HEAD_BYTES, STATE_AT};
 use crate::journal::Journal;
@@ -163,6 +163,7 @@ impl Journal {
             done => done,
         };
         written.map_err(CheckpointError::Write)?;
+        self.find_room(STATE_AT + state.len() as u64);
         self.spare.expect_checkpoints(state.len() as u64);
         let this = Checkpoint { sequence: self.kept.next_sequence, covers: self.next_append() };
         self.kept.next_sequence += 1;
@@ -180,6 +181,26 @@ impl Journal {
             progress: Arc::clone(&self.progress),
             spare: Arc::clone(&self.spare),
         })
+    }
+
+    /// Where neither disk nor spare have room for a checkpoint, what the log has allocated ahead is worth more to it.
+    fn find_room(&mut self, bytes: u64) {
+        if self.room.last().free < bytes
+            && !self.spare.has(bytes)
+            && let Some(active) = &mut self.active
+        {
+            active.give_back_ahead(&self.room);
+        }
+    }
+
+    /// Gives up the records that wait in memory, if there still is no space for them. For a state that knows what they said: its
+    /// checkpoint does without them, and it is the checkpoint that makes room. `None`: nothing waits any more.
+    pub fn give_up_waiting(&mut self) -> Option<Lost> {
+        match self.write() {
+            Ok(()) => None,
+            Err(WriteError::Full) => Some(self.lose_unwritten(&io::ErrorKind::StorageFull.into())),
+            Err(WriteError::Lost(lost)) => Some(lost),
+        }
     }
 
     /// Where a start goes on reading. Without an active segment that is the next one, of which there may be no file

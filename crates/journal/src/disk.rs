@@ -16,15 +16,12 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 pub struct Disk;
 
 impl FileSystem for Disk {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !names_a_directory(dir)).collect();
-        for dir in missing.into_iter().rev() {
-            match fs::create_dir(dir) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => self.sync_dir(parent(dir))?,
-            }
-        }
-        Ok(())
+    fn is_dir(&self, dir: &Path) -> bool {
+        dir.is_dir()
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir(dir)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
@@ -84,15 +81,6 @@ impl FileSystem for Disk {
             _ => std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0),
         }
     }
-}
-
-fn names_a_directory(dir: &Path) -> bool {
-    dir.as_os_str().is_empty() || dir.is_dir()
-}
-
-/// Of a relative path with one part, that is the working directory.
-fn parent(dir: &Path) -> &Path {
-    dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[derive(Debug)]

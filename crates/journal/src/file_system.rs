@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 /// Files and directories.
 pub trait FileSystem: Send + Sync + Debug {
-    /// Makes `dir` and what is missing above it, durably.
+    /// Whether there is a directory `dir`.
+    fn is_dir(&self, dir: &Path) -> bool;
+    /// Makes the directory `dir` in one that is there. Its name is durable once that one is synced.
     ///
     /// # Errors
-    /// The file system's.
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// The file system's, `AlreadyExists` among them.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// The files (not directories) in `dir`, in no order.
     ///
     /// # Errors

@@ -151,6 +151,10 @@ impl Journal {
 
     fn make_room_on_disk(&mut self, bytes: u32, class: Class) -> Result<(), AppendError> {
         let kept = if class == Class::Ordinary { self.growth.kept } else { 0 };
+        if class == Class::Ordinary {
+            // A fast disk is full before its owner asks the next time, above all one that others fill, too.
+            self.space();
+        }
         match self.active.as_mut().filter(|active| !active.is_full_for(bytes)) {
             Some(active) => match active.allocate(bytes.saturating_add(kept), &self.room) {
                 Ok(()) => Ok(()),
@@ -307,7 +311,7 @@ impl Journal {
     }
 
     /// Asks the file system how much is left. To be called once a second: appends go by this answer and by what they
-    /// took since, so it is also how the journal learns that there is space again.
+    /// took since, so it is also how the journal learns that there is space again. (While it takes space itself it asks, too.)
     pub fn space(&self) -> Space {
         self.room.took(self.spare.tend(self.room.ask().free));
         self.room.last()

@@ -27,6 +27,7 @@
 //! | [`file_system`] | the one place that names the file system |
 //! | `disk` | the real one |
 //! | `simulated` | one that crashes, fills and fails as a test says (feature `simulated`) |
+//! | `directory` | the journal's directory, made durably |
 //! | `journal` | appending and writing: [`Journal`] |
 //! | `active` | the segment that is being written, and its room |
 //! | `tail` | what was appended lately, in memory |
@@ -47,6 +48,7 @@ mod active;
 mod aside;
 mod checkpoint;
 mod contents;
+mod directory;
 mod disk;
 mod error;
 pub mod file_system;

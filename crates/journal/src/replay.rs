@@ -21,6 +21,7 @@ use crate::active::Growth;
 use crate::aside::Aside;
 use crate::checkpoint::{Checkpoint, Kept};
 use crate::contents::{Contents, LOCK, checkpoint_path, segment_path, unfinished_path};
+use crate::directory;
 use crate::error::OpenError;
 use crate::file_system::{File, FileSystem, read_up_to};
 use crate::format::{self, BadHead, CheckpointHead, RECORDS_AT, STATE_AT, Salt, SegmentHead};
@@ -101,7 +102,7 @@ impl Journal {
     /// # Errors
     /// Somebody has it open, a newer program wrote it, or the file system fails. Damage is no error.
     pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, settings: Settings) -> Result<Replay, OpenError> {
-        fs.create_dir_all(dir).map_err(OpenError::io("making the directory", dir))?;
+        directory::make(&*fs, dir).map_err(OpenError::io("making the directory", dir))?;
         let lock = fs.lock(&dir.join(LOCK)).map_err(OpenError::io("locking", dir))?;
         let lock = lock.ok_or_else(|| OpenError::InUse { dir: dir.to_owned() })?;
         let mut contents = Contents::of(&*fs, dir).map_err(OpenError::io("listing", dir))?;

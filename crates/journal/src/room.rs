@@ -4,8 +4,8 @@
 //! nothing is allocated ahead any more, so that as much as can be remains for the checkpoints that free segments; and at
 //! nothing, reserved records wait in memory. What checkpoints find even then is in `spare`.
 //!
-//! The file system is asked when the journal's owner asks ([`crate::Journal::space`], once a second); in between the
-//! journal counts what it takes itself.
+//! The file system is asked when the journal's owner asks ([`crate::Journal::space`], once a second), and before each step
+//! that ordinary records let the log grow by; in between the journal counts what it takes itself.
 
 use std::cell::Cell;
 use std::path::PathBuf;

@@ -7,6 +7,9 @@
 //! It is made large enough for two checkpoints, of 1 MiB at least, and 2 MiB of records, and never larger than the
 //! reserve. Records that wait may have 1 MiB of it, those that a checkpoint must cover all 2, and the checkpoints the rest.
 //!
+//! It is looked after once a second, and whenever the log itself takes space: it is there before the log can fill the disk. If
+//! others take all of a roomy disk within a second, there is none, and checkpoints have only what the log has allocated ahead.
+//!
 //! Rejected: keeping it always. On a roomy disk it is never needed, and a queue that is empty should look it.
 
 use std::io;
@@ -19,7 +22,7 @@ use crate::file_system::FileSystem;
 /// It is there while less than this many times the reserve is free.
 const NEAR: u64 = 4;
 
-/// It grows by so much at once, which is once a second: the journal's thread writes the zeros.
+/// It grows by so much at once, which is once a second, or with a step of the log: the journal's thread writes the zeros.
 const GROWTH_BYTES: u64 = 4 << 20;
 
 /// For the records that wait, 1 MiB and a little, and again for those that a checkpoint waits for.
@@ -91,6 +94,11 @@ impl Spare {
         // A part of what is wanted would be gone, and help nobody.
         let rest = held.bytes.checked_sub(wanted).filter(|rest| *rest >= least);
         rest.is_some_and(|rest| self.cut(&mut held, rest).is_ok())
+    }
+
+    /// Whether it holds so much.
+    pub(crate) fn has(&self, bytes: u64) -> bool {
+        self.held().bytes >= bytes
     }
 
     /// How large it should be.

@@ -23,7 +23,7 @@ use crate::advertised::{Advertised, Listening};
 use crate::http::Api;
 use crate::lookupd;
 use crate::options::Options;
-use crate::queue::{CloseError, OpenError, Queue, Recovery};
+use crate::queue::{CloseError, OpenError, Queue};
 use crate::settings::{Listen, Settings};
 use crate::shared::BrokerShared;
 use crate::tls::TlsError;
@@ -84,7 +84,6 @@ enum Phase {
 /// A running broker. Dropped without [`stop`](Self::stop), it ends as by a crash: what was acknowledged is kept.
 pub struct Broker {
     broker: Rc<BrokerShared>,
-    recovery: Recovery,
     addresses: Addresses,
     places: Rc<Places>,
     connector: Connector,
@@ -116,7 +115,7 @@ impl Broker {
     /// # Errors
     /// [`StartError`].
     pub async fn start(settings: Settings, fs: Arc<dyn journal::FileSystem>) -> Result<Self, StartError> {
-        let (broker, recovery) = open(settings, fs)?;
+        let broker = open(settings, fs)?;
         let settings = &broker.settings;
         let https = if broker.tls.is_some() { &settings.https_address } else { &Listen::Off };
         let listeners = Listeners {
@@ -124,7 +123,7 @@ impl Broker {
             http: Listener::bind_unless_off(&settings.http_address).await?,
             https: Listener::bind_unless_off(https).await?,
         };
-        Ok(Self::serve(broker, recovery, listeners))
+        Ok(Self::serve(broker, listeners))
     }
 
     /// As [`start`](Self::start), but listens nowhere: only its [`Connector`] leads to it.
@@ -132,11 +131,11 @@ impl Broker {
     /// # Errors
     /// [`StartError`].
     pub fn start_unbound(settings: Settings, fs: Arc<dyn journal::FileSystem>) -> Result<Self, StartError> {
-        let (broker, recovery) = open(settings, fs)?;
-        Ok(Self::serve(broker, recovery, Listeners::default()))
+        let broker = open(settings, fs)?;
+        Ok(Self::serve(broker, Listeners::default()))
     }
 
-    fn serve(broker: Rc<BrokerShared>, recovery: Recovery, listeners: Listeners) -> Self {
+    fn serve(broker: Rc<BrokerShared>, listeners: Listeners) -> Self {
         let address = |listener: &Option<Listener>| listener.as_ref().map_or(Listen::Off, Listener::address);
         let addresses = Addresses {
             tcp: address(&listeners.tcp),
@@ -172,7 +171,7 @@ impl Broker {
             Some(spawn_local(door.run(listener?)))
         };
         let doors = doors.into_iter().filter_map(open).collect();
-        Self { broker, recovery, addresses, places, connector, phase, doors, driver, cluster }
+        Self { broker, addresses, places, connector, phase, doors, driver, cluster }
     }
 
     /// Where TCP clients connect, as bound; nowhere when it was [started unbound](Self::start_unbound).
@@ -198,11 +197,6 @@ impl Broker {
     /// The queue itself.
     pub fn queue(&self) -> &Queue {
         &self.broker.queue
-    }
-
-    /// What the start found.
-    pub fn recovery(&self) -> &Recovery {
-        &self.recovery
     }
 
     /// Connections, now and so far.
@@ -263,16 +257,14 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-fn open(
-    mut settings: Settings,
-    fs: Arc<dyn journal::FileSystem>,
-) -> Result<(Rc<BrokerShared>, Recovery), StartError> {
+fn open(mut settings: Settings, fs: Arc<dyn journal::FileSystem>) -> Result<Rc<BrokerShared>, StartError> {
     if let Some(tls) = &mut settings.tls {
         tls.required = tls.required.under(tls.client_auth_policy);
     }
     settings.hold_new_topics |= !settings.lookupd_tcp_addresses.is_empty();
-    let (queue, recovery) = Queue::open(fs, &settings)?;
-    Ok((BrokerShared::new(settings, queue)?, recovery))
+    // What it found it tells the log itself.
+    let (queue, _) = Queue::open(fs, &settings)?;
+    Ok(BrokerShared::new(settings, queue)?)
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::Commit;
 use super::clock::Clock;
 use super::commits::Commits;
-use super::deliver::Unread;
 use super::error::{Bound, CloseError, Refused};
 use super::ids::ReservedIds;
 use super::record::{Record, SETTLES};
@@ -23,6 +22,7 @@ use super::rewrite::Rewriting;
 use super::settle::Settles;
 use super::state::State;
 use super::stats::{Change, QueueCounters};
+use super::unread::Unread;
 use crate::settings::Settings;
 
 /// Settles are appended when they come to this many bytes, however long the next commit takes.

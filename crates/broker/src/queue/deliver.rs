@@ -1,6 +1,5 @@
 //! Handing messages out, and what becomes of them: finished, requeued, touched, timed out, returned.
 
-use std::collections::BTreeMap;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,26 +18,6 @@ use crate::client::count;
 
 /// A message that could not be read because the disk failed is tried again after this long.
 const READ_AGAIN_MS: u64 = 1_000;
-
-/// So often the disk may fail to give a message, while it takes what is written, before the message is given up.
-const READS_MAX: u32 = 30;
-
-/// How often the disk did not give a message.
-#[derive(Debug, Default)]
-pub(super) struct Unread(BTreeMap<Position, u32>);
-
-impl Unread {
-    /// Once more; whether that is too often.
-    fn fails(&mut self, at: Position) -> bool {
-        let times = self.0.entry(at).or_default();
-        *times += 1;
-        *times >= READS_MAX
-    }
-
-    fn is_over(&mut self, at: Position) {
-        self.0.remove(&at);
-    }
-}
 
 /// A message about to be handed out.
 struct Outgoing {
@@ -159,7 +138,8 @@ impl Core {
             return true;
         }
         // A disk that went away gives nothing, and takes nothing either: that is no reason to give up all it has.
-        matches!(error, ReadError::Io { .. }) && (!self.unread.fails(at) || self.journal.health().is_err())
+        matches!(error, ReadError::Io { .. })
+            && (!self.unread.fails(at, self.clock.now_ms()) || self.journal.health().is_err())
     }
 
     /// A message is given up: what is left of it is kept for people, and they are told where.

@@ -12,7 +12,6 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use journal::{CheckpointError, WriteError};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::core::{Core, Shared};
@@ -188,7 +187,9 @@ impl Driver {
         let pause = CHECKPOINT_PAUSE_MIN.max(took * CHECKPOINT_PAUSE_FACTOR);
         let waits = core.journal.segments().any(|segment| segment.retired);
         let start_was_long = core.counters.checkpoints == 0 && core.replayed_segments > REPLAYED_SEGMENTS_MAX;
-        core.doubt.is_some()
+        // On a full disk each message that is finished is a doubt of its own, and checkpoints may be all that is done.
+        let doubt_waits = core.doubt.is_some() && at.elapsed() >= CHECKPOINT_PAUSE_MIN.max(took);
+        doubt_waits
             || start_was_long
             || core.journal.bytes_since_checkpoint() >= CHECKPOINT_BYTES
             || (waits && at.elapsed() >= pause)
@@ -198,38 +199,11 @@ impl Driver {
     /// Writes a checkpoint; ends a doubt that began before it.
     async fn checkpoint(&self) -> Result<(), String> {
         let began = Instant::now();
-        let (job, covers, doubts) = {
-            let mut core = self.core.borrow_mut();
-            if !core.redo_moves() {
-                return Err("moved messages could not be appended again".to_owned());
-            }
-            core.append_settles();
-            core.changed = false;
-            let doubts = core.counters.commits_failed;
-            let state = core.state.encode();
-            let job = match core.journal.begin_checkpoint(state) {
-                Ok(job) => job,
-                Err(error) => {
-                    if let CheckpointError::Write(WriteError::Lost(lost)) = &error {
-                        core.lose(lost);
-                    }
-                    return Err(error.to_string());
-                }
-            };
-            core.commit_wanted = true;
-            core.driver.notify_one();
-            (job, core.journal.end(), doubts)
-        };
-        self.until_durable(covers, doubts).await;
+        let (job, begun) = self.core.borrow_mut().begin_checkpoint()?;
+        self.until_durable(begun.covers, begun.doubts).await;
         let done = self.checkpoints.run(move || job.run()).await;
         *self.last_checkpoint.borrow_mut() = (Instant::now(), began.elapsed());
-        let mut core = self.core.borrow_mut();
-        core.journal.end_checkpoint(done).map_err(|error| error.to_string())?;
-        core.counters.checkpoints += 1;
-        if doubts == core.counters.commits_failed && core.doubt.take().is_some() {
-            core.state.channels.values_mut().for_each(super::channel::Channel::wake);
-        }
-        Ok(())
+        self.core.borrow_mut().end_checkpoint(&begun, done)
     }
 
     /// Until the log is durable as far as a checkpoint covers it, or something went wrong, which the job will say.
@@ -338,6 +312,7 @@ impl Core {
         self.pass_time();
         if slow {
             self.clock.follow();
+            self.unread.forget_old(self.clock.now_ms());
             self.room = self.journal.space();
             // A failed disk may be well again, a full one may have room.
             let is_behind = self.doubt.is_some() || !self.batches.is_empty();
@@ -346,7 +321,7 @@ impl Core {
         }
         if self.doubt.is_none() {
             self.rewrite();
-            self.retire();
+            self.retire(self.dead_segments());
         }
     }
 }

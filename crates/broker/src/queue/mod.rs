@@ -25,9 +25,9 @@
 //! | `snapshot`, `open` | the state as a checkpoint's bytes; a start | |
 //! | `commits` | who waits for which sync | pure |
 //! | `core` | state and journal together, and what happens when the disk fails | |
-//! | `publish`, `admin`, `deliver`, `report`, `import` | what clients ask for | |
+//! | `publish`, `admin`, `deliver`, `unread`, `report`, `import` | what clients ask for | |
 //! | `ids` | message ids, reserved ahead | |
-//! | `driver`, `rewrite`, `elsewhere`, `clock` | what happens by itself | |
+//! | `driver`, `checkpoint`, `rewrite`, `elsewhere`, `clock` | what happens by itself | |
 //!
 //! # Rejected
 //! - A log for each topic: as many syncs as topics have publishers.
@@ -39,6 +39,7 @@ mod apply;
 mod backlog;
 mod bitmap;
 mod channel;
+mod checkpoint;
 mod clock;
 mod commits;
 mod core;
@@ -65,6 +66,7 @@ mod snapshot;
 mod state;
 mod stats;
 mod topic;
+mod unread;
 mod varint;
 mod view;
 

@@ -59,6 +59,11 @@ impl Rewriting {
         self.lost.iter().map(|it| it.new).collect()
     }
 
+    /// Whether a second copy was appended from here on, or is lost.
+    pub(super) fn any_from(&self, from: Position) -> bool {
+        !self.lost.is_empty() || self.moves.iter().any(|it| it.new >= from)
+    }
+
     /// Everything appended before is durable.
     pub(super) fn keep(&mut self, durable: Position) {
         self.moves.retain(|it| it.new >= durable);
@@ -285,11 +290,15 @@ impl Core {
         true
     }
 
-    /// Segments in which nothing is live may go.
-    pub(super) fn retire(&mut self) {
+    /// Segments in which nothing is live.
+    pub(super) fn dead_segments(&self) -> Vec<u32> {
         let dead = self.journal.segments().filter(|it| it.sealed && !it.retired);
         let dead = dead.filter(|it| !self.state.usage.contains_key(&it.number));
-        let dead: Vec<u32> = dead.map(|it| it.number).collect();
+        dead.map(|it| it.number).collect()
+    }
+
+    /// Dead segments may go.
+    pub(super) fn retire(&mut self, dead: Vec<u32>) {
         for number in dead {
             match self.journal.retire(number) {
                 Ok(()) => self.counters.segments_retired += 1,

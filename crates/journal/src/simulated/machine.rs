@@ -11,6 +11,7 @@ use crate::file_system::Entry;
 /// A change of names that is not on disk.
 #[derive(Debug)]
 enum Change {
+    Made(PathBuf),
     Named(PathBuf, u64),
     Removed(PathBuf),
     Renamed(PathBuf, PathBuf, u64),
@@ -19,23 +20,55 @@ enum Change {
 impl Change {
     fn dir(&self) -> Option<&Path> {
         match self {
-            Change::Named(path, _) | Change::Removed(path) | Change::Renamed(_, path, _) => path.parent(),
+            Change::Made(path)
+            | Change::Named(path, _)
+            | Change::Removed(path)
+            | Change::Renamed(_, path, _) => path.parent(),
         }
     }
 
-    fn apply(self, names: &mut BTreeMap<PathBuf, u64>) {
+    fn apply(self, names: &mut Names) {
         match self {
+            Change::Made(path) => {
+                names.dirs.insert(path);
+            }
             Change::Named(path, inode) => {
-                names.insert(path, inode);
+                names.files.insert(path, inode);
             }
             Change::Removed(path) => {
-                names.remove(&path);
+                names.files.remove(&path);
             }
             Change::Renamed(from, to, inode) => {
-                names.remove(&from);
-                names.insert(to, inode);
+                names.files.remove(&from);
+                names.files.insert(to, inode);
             }
         }
+    }
+}
+
+/// Files, and the directories below the root.
+#[derive(Debug, Clone, Default)]
+struct Names {
+    files: BTreeMap<PathBuf, u64>,
+    dirs: BTreeSet<PathBuf>,
+}
+
+impl Names {
+    fn is_dir(&self, dir: &Path) -> bool {
+        dir.parent().is_none() || self.dirs.contains(dir)
+    }
+
+    /// Without what lies in directories that are not there.
+    fn drop_unreachable(&mut self) {
+        // A directory comes before those in it.
+        for dir in std::mem::take(&mut self.dirs) {
+            if dir.parent().is_some_and(|parent| self.is_dir(parent)) {
+                self.dirs.insert(dir);
+            }
+        }
+        let dirs = &self.dirs;
+        let is_there = |dir: &Path| dir.parent().is_none() || dirs.contains(dir);
+        self.files.retain(|path, _| path.parent().is_some_and(is_there));
     }
 }
 
@@ -52,8 +85,8 @@ pub(super) struct Machine {
     /// Files that are open, in this life.
     pub(super) open: usize,
     pub(super) open_at_most: usize,
-    names: BTreeMap<PathBuf, u64>,
-    durable_names: BTreeMap<PathBuf, u64>,
+    names: Names,
+    durable_names: Names,
     changes: Vec<Change>,
     inodes: HashMap<u64, Contents>,
     next_inode: u64,
@@ -72,8 +105,8 @@ impl Machine {
             locked: BTreeSet::new(),
             open: 0,
             open_at_most: 0,
-            names: BTreeMap::new(),
-            durable_names: BTreeMap::new(),
+            names: Names::default(),
+            durable_names: Names::default(),
             changes: Vec::new(),
             inodes: HashMap::new(),
             next_inode: 0,
@@ -119,6 +152,7 @@ impl Machine {
                 change.apply(&mut self.durable_names);
             }
         }
+        self.durable_names.drop_unreachable();
         self.names = self.durable_names.clone();
         self.forget_unnamed();
         // In the order of the inodes, for the chances must fall alike in each run.
@@ -136,57 +170,90 @@ impl Machine {
 
     pub(super) fn used(&self) -> u64 {
         self.names
+            .files
             .values()
             .filter_map(|inode| self.inodes.get(inode))
             .map(|file| file.bytes.len() as u64)
             .sum()
     }
 
-    pub(super) fn list(&self, dir: &Path) -> Vec<Entry> {
-        let names = self.names.iter().filter(|(path, _)| path.parent() == Some(dir));
+    pub(super) fn is_dir(&self, dir: &Path) -> bool {
+        self.names.is_dir(dir)
+    }
+
+    /// The directory that a new name goes into.
+    fn find_parent(&self, path: &Path) -> io::Result<()> {
+        let is_there = path.parent().is_some_and(|parent| self.is_dir(parent));
+        if is_there { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    pub(super) fn create_dir(&mut self, dir: &Path) -> io::Result<()> {
+        if self.is_dir(dir) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.find_parent(dir)?;
+        self.names.dirs.insert(dir.to_owned());
+        self.changes.push(Change::Made(dir.to_owned()));
+        Ok(())
+    }
+
+    pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        if !self.is_dir(dir) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let names = self.names.files.iter().filter(|(path, _)| path.parent() == Some(dir));
         let entry = |(path, inode): (&PathBuf, &u64)| Entry {
             name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             bytes: self.inodes.get(inode).map_or(0, |file| file.bytes.len() as u64),
         };
-        names.map(entry).collect()
+        Ok(names.map(entry).collect())
     }
 
     pub(super) fn find(&self, path: &Path) -> io::Result<u64> {
-        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.names.files.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    pub(super) fn create(&mut self, path: &Path) -> u64 {
+    pub(super) fn create(&mut self, path: &Path) -> io::Result<u64> {
         if let Ok(inode) = self.find(path) {
             self.file(inode).set_len(0);
-            return inode;
+            return Ok(inode);
         }
+        self.find_parent(path)?;
         self.next_inode += 1;
         self.inodes.insert(self.next_inode, Contents::default());
-        self.names.insert(path.to_owned(), self.next_inode);
+        self.names.files.insert(path.to_owned(), self.next_inode);
         self.changes.push(Change::Named(path.to_owned(), self.next_inode));
-        self.next_inode
+        Ok(self.next_inode)
     }
 
     pub(super) fn put(&mut self, path: &Path, bytes: Vec<u8>) {
-        let inode = self.create(path);
+        for dir in path.ancestors().skip(1).filter(|dir| dir.parent().is_some()) {
+            self.names.dirs.insert(dir.to_owned());
+            self.durable_names.dirs.insert(dir.to_owned());
+        }
+        let inode = self.create(path).expect("its directories are there");
         self.inodes.insert(inode, Contents::durable(bytes));
-        self.durable_names.insert(path.to_owned(), inode);
+        self.durable_names.files.insert(path.to_owned(), inode);
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        let inode = self.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        self.names.insert(to.to_owned(), inode);
+        self.find_parent(to)?;
+        let inode = self.names.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        self.names.files.insert(to.to_owned(), inode);
         self.changes.push(Change::Renamed(from.to_owned(), to.to_owned(), inode));
         Ok(())
     }
 
     pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
-        self.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        self.names.files.remove(path).ok_or(io::ErrorKind::NotFound)?;
         self.changes.push(Change::Removed(path.to_owned()));
         Ok(())
     }
 
     pub(super) fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
+        if !self.is_dir(dir) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         if is_hit(&mut self.fail_syncs) {
             self.fired.failed_syncs += 1;
             return Err(eio());
@@ -204,10 +271,10 @@ impl Machine {
     /// Drops files that no name, durable or not, leads to. (A file that is open without a name is not needed here.)
     fn forget_unnamed(&mut self) {
         let mut named: BTreeSet<u64> =
-            self.names.values().chain(self.durable_names.values()).copied().collect();
+            self.names.files.values().chain(self.durable_names.files.values()).copied().collect();
         named.extend(self.changes.iter().filter_map(|change| match change {
             Change::Named(_, inode) | Change::Renamed(_, _, inode) => Some(*inode),
-            Change::Removed(_) => None,
+            Change::Made(_) | Change::Removed(_) => None,
         }));
         self.inodes.retain(|inode, _| named.contains(inode));
     }

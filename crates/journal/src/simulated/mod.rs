@@ -1,7 +1,7 @@
 //! A file system in memory that fails as a test says, for the tests of everything that stands on the journal.
 //!
-//! It keeps apart what a program sees and what a disk has: written bytes are on disk once their file is synced, names
-//! once their directory is. [`Simulated::crash`] cuts the power: of all that was not synced each block of 512 bytes and
+//! It keeps apart what a program sees and what a disk has: written bytes are on disk once their file is synced, names of
+//! files and directories once the directory that holds them is. [`Simulated::crash`] cuts the power: of all that was not synced each block of 512 bytes and
 //! each name is there or not or half there, as the seed says. A sync that fails leaves its bytes as Linux does: still
 //! to be read, not on disk, and not brought there by the next sync.
 //!
@@ -153,7 +153,7 @@ impl Simulated {
         self.lock_machine().contents_mut(path).ok().map(|contents| contents.bytes.clone())
     }
 
-    /// Puts a file on the disk, durably.
+    /// Puts a file on the disk, durably, and the directories that it needs.
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
         self.lock_machine().put(path, bytes);
     }
@@ -181,16 +181,20 @@ impl Simulated {
 }
 
 impl FileSystem for Simulated {
-    fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
-        self.running().map(drop)
+    fn is_dir(&self, dir: &Path) -> bool {
+        self.running().is_ok_and(|machine| machine.is_dir(dir))
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.running()?.create_dir(dir)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        Ok(self.running()?.list(dir))
+        self.running()?.list(dir)
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let inode = self.running()?.create(path);
+        let inode = self.running()?.create(path)?;
         Ok(self.opened(inode))
     }
 
@@ -218,7 +222,7 @@ impl FileSystem for Simulated {
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         let mut machine = self.running()?;
-        let inode = machine.find(path).unwrap_or_else(|_| machine.create(path));
+        let inode = machine.find(path).or_else(|_| machine.create(path))?;
         let is_free = machine.locked.insert(inode);
         Ok(is_free.then(|| Box::new(SimulatedLock { of: self.clone(), inode }) as Box<dyn Lock>))
     }

@@ -362,8 +362,8 @@ fn what_a_failed_start_could_not_sync_is_written_again_by_the_next() {
         journal.write().expect("the kernel takes it");
         drop(journal);
         let disk = disk.kill();
-        disk.fail_syncs(Fail::Nth(1));
         let replay = Journal::open(Arc::new(disk.clone()), dir(), settings()).expect("it can be read");
+        disk.fail_syncs(Fail::Nth(1));
         assert!(replay.finish().is_err(), "it could not be synced");
         assert_eq!(disk.fired().failed_syncs, 1);
         let disk = disk.kill();

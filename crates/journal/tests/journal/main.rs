@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod damage;
+mod directory;
 mod faults;
 mod model;
 mod rig;

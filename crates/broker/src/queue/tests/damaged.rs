@@ -177,6 +177,23 @@ fn a_message_that_the_disk_does_not_give_comes_when_it_does_and_is_given_up_when
     }
 }
 
+#[test]
+fn what_the_disk_does_not_give_is_not_counted_for_longer_than_somebody_asks_for_it() {
+    simulate(async {
+        let (disk, middle) = three(&Simulated::new(6)).await;
+        let open = Open::on(&disk);
+        let from = find(&disk, &middle) as u64;
+        disk.break_blocks(&segment(), from + 4_096..from + 8_192);
+        let mut a = open.subscribe("t", "a", 10);
+        assert_eq!(drain(&mut a), ["before", "behind"]);
+        let counted = || open.queue.0.borrow().unread.len();
+        assert_eq!(counted(), 1);
+        open.stored(open.queue.empty_channel(&topic("t"), &channel("a"))).await;
+        pass(70_000).await;
+        assert_eq!(counted(), 0);
+    });
+}
+
 /// A log with these bytes as its checkpoint's state, if any, and as a record.
 fn log_of(state: Option<&[u8]>, record: &[u8]) -> Simulated {
     let disk = Simulated::new(5);

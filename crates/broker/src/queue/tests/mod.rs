@@ -3,6 +3,7 @@
 mod crash;
 mod damaged;
 mod failing;
+mod full;
 mod lost_records;
 mod model;
 mod semantics;

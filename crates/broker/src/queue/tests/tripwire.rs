@@ -49,9 +49,13 @@ impl Tripwire {
 }
 
 impl FileSystem for Tripwire {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+    fn is_dir(&self, dir: &Path) -> bool {
+        self.disk.is_dir(dir)
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
         self.step();
-        self.disk.create_dir_all(dir)
+        self.disk.create_dir(dir)
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         self.disk.list(dir)
