@@ -39,7 +39,8 @@ use crate::dial::Negotiated;
 
 /// Reads in one poll before others have their turn: 512 KiB with the default buffer.
 const READS_PER_POLL: usize = 8;
-/// Answers that are waited for at most before they are written. Of 4, 16 and 64 tried, 64 was no cheaper than 16.
+/// Answers that are waited for at most before they are written. Measured side by side with 1, 4, 16 and 64: 28.0, 27.0, 25.9
+/// and 25.5 µs of CPU for a message here, and 56, 53, 47 and 45 of nsqd and the endpoint. Above 16 there is little to gain.
 const GATHERED_MAX: usize = 16;
 /// How long a message may still come after CLOSE_WAIT: nsqd may have been handing one out. Shutting the write
 /// side at once would leave it unanswered.
