@@ -17,6 +17,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -35,6 +37,9 @@ const INTEGRATION: (&str, &str) = ("posthaste-tests", "it");
 /// Integration tests at once. They mostly wait (for a time-out, a restart, an answer), so there are more than cores;
 /// each has up to four processes of its own, so there are not many more.
 const INTEGRATION_THREADS: usize = 4;
+
+/// Programs of the crates' own tests at once. They mostly wait, too, and each runs as many tests at once as there are cores.
+const CRATE_PROGRAMS: usize = 2;
 
 pub(crate) struct Options {
     full: bool,
@@ -102,14 +107,26 @@ fn environment(checkout: &Checkout, options: &Options) -> Vec<(&'static str, OsS
 }
 
 fn run_crate_tests(built: &Built, options: &Options, tally: &mut Tally) -> Result<()> {
-    for test_program in built.tests.iter().filter(|program| !is_integration(program)) {
-        let names: Vec<String> =
-            test_program.names()?.into_iter().filter(|name| options.takes(name)).collect();
-        if !names.is_empty() {
-            tally.add(test_program.run_quietly(&names)?);
+    let programs = Mutex::new(built.tests.iter().filter(|program| !is_integration(program)));
+    let take_one = || programs.lock().expect("nobody panics with it").next();
+    let run_some = || -> Result<Tally> {
+        let mut tally = Tally::default();
+        while let Some(program) = take_one() {
+            let names: Vec<String> =
+                program.names()?.into_iter().filter(|name| options.takes(name)).collect();
+            if !names.is_empty() {
+                tally.add(program.run_quietly(&names)?);
+            }
         }
-    }
-    Ok(())
+        Ok(tally)
+    };
+    thread::scope(|scope| {
+        let runners: Vec<_> = (0..CRATE_PROGRAMS).map(|_| scope.spawn(run_some)).collect();
+        for runner in runners {
+            tally.add(runner.join().expect("a runner's panic is the program's")?);
+        }
+        Ok(())
+    })
 }
 
 /// First side by side, then those that need the machine for themselves, one at a time.
