@@ -9,7 +9,7 @@ use crate::checkout::{self, Checkout};
 use crate::{nsq, setup, test};
 
 pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> Result<()> {
-    let bench = test::built_program(checkout, "posthaste-bench")?;
+    let bench = test::checked_program(checkout, "posthaste-bench")?;
     let mut command = Command::new(bench);
     command.current_dir(&checkout.root).args(arguments);
     if !arguments.iter().any(|argument| argument == "--help") {
@@ -18,7 +18,7 @@ pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> Result<()> {
         nsq::run(checkout)?;
         let mut go = nsq::go(&checkout.root.join("bench/go-consumer"))?;
         checkout::run(go.args(["build", "-trimpath", "-o"]).arg(&go_consumer))?;
-        command.env("POSTHASTE_BIN", test::built_program(checkout, "posthaste")?);
+        command.env("POSTHASTE_BIN", test::released_program(checkout, "posthaste")?);
         command.env("POSTHASTE_NSQ_DIR", checkout.target("nsq"));
     }
     checkout::run(&mut command).context("the bench")

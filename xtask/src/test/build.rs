@@ -30,7 +30,7 @@ impl Built {
 pub(super) const PROFILE: &str = "--profile=checks";
 
 /// What users build with.
-const RELEASE: &str = "--release";
+pub(super) const RELEASE: &str = "--release";
 
 /// Builds all tests, then the program, both with the same profile: the dependencies (a C library among them) are then
 /// compiled once.
@@ -44,12 +44,8 @@ pub(super) fn everything(checkout: &Checkout) -> Result<Built> {
     Ok(Built { posthaste: program(checkout, PROFILE, "posthaste")?, tests })
 }
 
-/// Builds the program of a package that is named like it, as users do.
-pub(super) fn release(checkout: &Checkout, package: &str) -> Result<PathBuf> {
-    program(checkout, RELEASE, package)
-}
-
-fn program(checkout: &Checkout, profile: &str, package: &str) -> Result<PathBuf> {
+/// Builds the program of a package that is named like it.
+pub(super) fn program(checkout: &Checkout, profile: &str, package: &str) -> Result<PathBuf> {
     let artifacts = build(checkout, profile, &["--package", package])?;
     let built = artifacts.iter().find_map(|artifact| program_of(artifact, package));
     built.with_context(|| format!("cargo built no program {package}"))

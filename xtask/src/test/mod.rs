@@ -153,8 +153,13 @@ fn say_since(started: Instant, what: &str) {
 }
 
 /// Builds one program as its users do.
-pub(crate) fn built_program(checkout: &Checkout, package: &str) -> Result<PathBuf> {
-    build::release(checkout, package)
+pub(crate) fn released_program(checkout: &Checkout, package: &str) -> Result<PathBuf> {
+    build::program(checkout, build::RELEASE, package)
+}
+
+/// Builds one program as the tests are built.
+pub(crate) fn checked_program(checkout: &Checkout, package: &str) -> Result<PathBuf> {
+    build::program(checkout, build::PROFILE, package)
 }
 
 /// Names what failed and what was skipped, then the counts, which nothing follows.
