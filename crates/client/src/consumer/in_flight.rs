@@ -179,12 +179,7 @@ impl InFlight {
 
     /// Where a delivery stands; changes nothing.
     pub(super) fn standing(&self, key: Key, timing: &Timing, now: Instant) -> Standing {
-        match self.entry(key) {
-            None => Standing::Gone,
-            Some(entry) if entry.phase == Phase::Expired => Standing::Expired,
-            Some(entry) if entry.expired(timing, now) => Standing::ExpiresNow,
-            Some(entry) => Standing::Live(entry.id),
-        }
+        self.entry(key).map_or(Standing::Gone, |entry| entry.standing(entry.end(timing), now))
     }
 
     /// Hands a waiting delivery out. One that is not live leaves the table instead.
@@ -203,12 +198,8 @@ impl InFlight {
     /// The caller is done with it: it leaves the table, live or not. With until when it could be answered.
     pub(super) fn settle(&mut self, key: Key, timing: &Timing, now: Instant) -> (Standing, Instant) {
         let Some(entry) = self.entry(key) else { return (Standing::Gone, now) };
-        let end = timing.deadline(entry.read_at, entry.renewed_at);
-        let standing = match entry.phase {
-            Phase::Expired => Standing::Expired,
-            _ if now >= end => Standing::ExpiresNow,
-            _ => Standing::Live(entry.id),
-        };
+        let end = entry.end(timing);
+        let standing = entry.standing(end, now);
         self.remove(key);
         (standing, end)
     }
@@ -254,7 +245,7 @@ impl InFlight {
     /// Until when it may be answered; `None` when it no longer may.
     pub(super) fn deadline(&self, key: Key, timing: &Timing) -> Option<Instant> {
         let entry = self.entry(key).filter(|entry| entry.phase != Phase::Expired)?;
-        Some(timing.deadline(entry.read_at, entry.renewed_at))
+        Some(entry.end(timing))
     }
 
     /// nsqd's count at its newest delivery.
@@ -355,8 +346,21 @@ impl InFlight {
 }
 
 impl Entry {
+    fn end(&self, timing: &Timing) -> Instant {
+        timing.deadline(self.read_at, self.renewed_at)
+    }
+
     fn expired(&self, timing: &Timing, now: Instant) -> bool {
-        now >= timing.deadline(self.read_at, self.renewed_at)
+        now >= self.end(timing)
+    }
+
+    /// Where it stands, if it ends at `end`.
+    fn standing(&self, end: Instant, now: Instant) -> Standing {
+        match self.phase {
+            Phase::Expired => Standing::Expired,
+            _ if now >= end => Standing::ExpiresNow,
+            _ => Standing::Live(self.id),
+        }
     }
 
     fn touch(&mut self, now: Instant) -> MessageId {
