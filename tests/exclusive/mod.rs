@@ -1,8 +1,7 @@
-//! Tests that measure time, CPU or memory and so have the machine to themselves.
+//! Tests that measure time or a rate, or load the whole machine, and so have it to themselves.
 
-mod bounds;
 mod demo;
-mod outage;
+mod endless_answers;
 mod pace;
 mod queue_shares;
 mod stored_backlog;

@@ -78,14 +78,10 @@ fn sync_time(dir: &Path) -> Duration {
 /// The medians of some rounds in which all are measured in turn.
 fn medians<const N: usize>(mut round: impl FnMut(usize) -> [f64; N]) -> [f64; N] {
     let mut number = 0;
-    let rounds: Vec<[f64; N]> = (0..ROUNDS)
-        .map(|_| {
-            testkit::undisturbed(|| {
-                number += 1;
-                round(number)
-            })
-        })
-        .collect();
+    let rounds = testkit::undisturbed_rounds(ROUNDS, || {
+        number += 1;
+        round(number)
+    });
     std::array::from_fn(|of| {
         let mut rates: Vec<f64> = rounds.iter().map(|round| round[of]).collect();
         rates.sort_by(f64::total_cmp);

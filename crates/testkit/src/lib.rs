@@ -87,7 +87,7 @@ use std::path::PathBuf;
 pub use gate::{Gate, PATIENCE};
 pub use kill::Kill;
 pub use turn::{Turn, exclusive, shared, skip};
-pub use undisturbed::undisturbed;
+pub use undisturbed::{undisturbed, undisturbed_rounds};
 
 /// The root of the repository.
 fn workspace() -> PathBuf {

@@ -10,7 +10,6 @@ use super::program::TestProgram;
 use crate::checkout::{Checkout, output};
 
 pub(super) struct Built {
-    /// The program, with the features that its users get.
     pub(super) posthaste: PathBuf,
     pub(super) tests: Vec<TestProgram>,
 }
@@ -32,23 +31,24 @@ pub(super) const PROFILE: &str = "--profile=checks";
 /// What users build with.
 pub(super) const RELEASE: &str = "--release";
 
-/// Builds all tests, then the program, both with the same profile: the dependencies (a C library among them) are then
-/// compiled once.
+/// Builds all tests and the program in one go. The program so gets what the tests ask of its dependencies, too (a clock that
+/// can be paused, for one), which costs it nothing: with the features of its users alone, half of the tree would be
+/// compiled twice. That it needs no more than those is a step of its own in CI.
 pub(super) fn everything(checkout: &Checkout) -> Result<Built> {
-    println!("test: building every test");
-    let artifacts = build(checkout, PROFILE, &["--workspace", "--all-targets"])?;
+    println!("test: building posthaste and every test");
+    let artifacts = build(checkout, PROFILE, &["--workspace", "--tests", "--bin", "posthaste"])?;
     let tests = artifacts.iter().filter_map(test_program).collect();
-    // The first build has made a `posthaste` too, but with the features that only tests ask of its dependencies (a
-    // clock that can be paused, for one). The program under test has those that a user gets, so it is built last.
-    println!("test: building posthaste");
-    Ok(Built { posthaste: program(checkout, PROFILE, "posthaste")?, tests })
+    Ok(Built { posthaste: found_program(&artifacts, "posthaste")?, tests })
 }
 
 /// Builds the program of a package that is named like it.
 pub(super) fn program(checkout: &Checkout, profile: &str, package: &str) -> Result<PathBuf> {
-    let artifacts = build(checkout, profile, &["--package", package])?;
-    let built = artifacts.iter().find_map(|artifact| program_of(artifact, package));
-    built.with_context(|| format!("cargo built no program {package}"))
+    found_program(&build(checkout, profile, &["--package", package])?, package)
+}
+
+fn found_program(artifacts: &[Value], name: &str) -> Result<PathBuf> {
+    let built = artifacts.iter().find_map(|artifact| program_of(artifact, name));
+    built.with_context(|| format!("cargo built no program {name}"))
 }
 
 /// What cargo says of each target it has built.

@@ -1,6 +1,7 @@
 //! Every test of the repository, in one count.
 //!
 //! - `build`: one build of everything, and the list of test programs that came out of it
+//! - `plan`: which tests run side by side, and which alone
 //! - `program`: one test program: what it would run, and running it
 //! - `tally`: passed, failed, skipped
 //!
@@ -8,6 +9,7 @@
 //! dependencies by the packages selected, so that each selection would compile the async runtime anew.
 
 mod build;
+mod plan;
 mod program;
 mod tally;
 
@@ -17,29 +19,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 
 use crate::checkout::Checkout;
 use crate::{nsq, peers, setup, tidy};
-use build::Built;
-use program::TestProgram;
-
-/// Tests in a module of this name measure time, memory or the whole machine, and so run alone.
-const EXCLUSIVE: &str = "exclusive::";
-
-/// The integration tests: package and target.
-const INTEGRATION: (&str, &str) = ("posthaste-tests", "it");
-
-/// Integration tests at once. They mostly wait (for a time-out, a restart, an answer), so there are more than cores;
-/// each has up to four processes of its own, so there are not many more.
-const INTEGRATION_THREADS: usize = 4;
-
-/// Programs of the crates' own tests at once. They mostly wait, too, and each runs as many tests at once as there are cores.
-const CRATE_PROGRAMS: usize = 2;
+use plan::Plan;
 
 pub(crate) struct Options {
     full: bool,
@@ -82,13 +68,14 @@ pub(crate) fn run(checkout: &Checkout, options: &Options) -> Result<ExitCode> {
 
     let skipped_file = checkout.target("skipped-tests.txt");
     fs::write(&skipped_file, "").context("cannot empty target/skipped-tests.txt")?;
-    run_crate_tests(&built, options, &mut tally)?;
     if options.filter.is_none() {
         tally.add(program::doc_tests(checkout)?);
     }
-    say_since(started, "the crates' own tests are done");
-    run_integration_tests(&built, options, &mut tally)?;
-    say_since(started, "the integration tests are done");
+    let plan = Plan::new(built.tests, options)?;
+    tally.add(plan.run_side_by_side()?);
+    say_since(started, "what can run side by side is done");
+    tally.add(plan.run_alone()?);
+    say_since(started, "what needs the machine for itself is done");
 
     tally.add_skipped(&fs::read_to_string(&skipped_file)?);
     Ok(close(&tally))
@@ -104,48 +91,6 @@ fn environment(checkout: &Checkout, options: &Options) -> Vec<(&'static str, OsS
         environment.push(("POSTHASTE_FULL", "1".into()));
     }
     environment
-}
-
-fn run_crate_tests(built: &Built, options: &Options, tally: &mut Tally) -> Result<()> {
-    let programs = Mutex::new(built.tests.iter().filter(|program| !is_integration(program)));
-    let take_one = || programs.lock().expect("nobody panics with it").next();
-    let run_some = || -> Result<Tally> {
-        let mut tally = Tally::default();
-        while let Some(program) = take_one() {
-            let names: Vec<String> =
-                program.names()?.into_iter().filter(|name| options.takes(name)).collect();
-            if !names.is_empty() {
-                tally.add(program.run_quietly(&names)?);
-            }
-        }
-        Ok(tally)
-    };
-    thread::scope(|scope| {
-        let runners: Vec<_> = (0..CRATE_PROGRAMS).map(|_| scope.spawn(run_some)).collect();
-        for runner in runners {
-            tally.add(runner.join().expect("a runner's panic is the program's")?);
-        }
-        Ok(())
-    })
-}
-
-/// First side by side, then those that need the machine for themselves, one at a time.
-fn run_integration_tests(built: &Built, options: &Options, tally: &mut Tally) -> Result<()> {
-    let found = built.tests.iter().find(|program| is_integration(program));
-    let integration = found.context("the integration tests were not built")?;
-    let names = integration.names()?.into_iter().filter(|name| options.takes(name));
-    let (alone, together): (Vec<String>, Vec<String>) = names.partition(|name| name.contains(EXCLUSIVE));
-    if !together.is_empty() {
-        tally.add(integration.run_loudly(&together, INTEGRATION_THREADS)?);
-    }
-    if !alone.is_empty() {
-        tally.add(integration.run_loudly(&alone, 1)?);
-    }
-    Ok(())
-}
-
-fn is_integration(program: &TestProgram) -> bool {
-    (program.package.as_str(), program.target.as_str()) == INTEGRATION
 }
 
 fn say_since(started: Instant, what: &str) {

@@ -56,10 +56,9 @@ impl TestProgram {
     }
 
     /// Shows its output only when something failed.
-    pub(crate) fn run_quietly(&self, names: &[String]) -> Result<Tally> {
+    pub(crate) fn run_quietly(&self, names: &[String], threads: usize) -> Result<Tally> {
         let started = Instant::now();
-        let mut command = self.command();
-        command.arg("--exact").args(names);
+        let command = self.run_of(names, threads);
         let mut lines = Vec::new();
         let tally = self.run(command, names.len(), |line| lines.push(line.to_owned()))?;
         if !tally.failed.is_empty() {
@@ -74,9 +73,15 @@ impl TestProgram {
     pub(crate) fn run_loudly(&self, names: &[String], threads: usize) -> Result<Tally> {
         let started = Instant::now();
         println!("test: {}: {} tests, {threads} at once", self.package, names.len());
+        self.run(self.run_of(names, threads), names.len(), |line| {
+            println!("[{:>4} s] {line}", started.elapsed().as_secs())
+        })
+    }
+
+    fn run_of(&self, names: &[String], threads: usize) -> Command {
         let mut command = self.command();
         command.arg(format!("--test-threads={threads}")).arg("--exact").args(names);
-        self.run(command, names.len(), |line| println!("[{:>4} s] {line}", started.elapsed().as_secs()))
+        command
     }
 
     fn run(&self, mut command: Command, planned: usize, show: impl FnMut(&str)) -> Result<Tally> {

@@ -7,7 +7,7 @@ use testkit::nsqd::{Act, Command, NsqdConnection, NsqdEnd, NsqdOptions, React, R
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::rig::{MS, Rig, local, settings};
+use super::rig::{MS, Rig, local, settings};
 
 const LONG: Duration = Duration::from_secs(30);
 

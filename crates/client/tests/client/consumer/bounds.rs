@@ -6,7 +6,7 @@ use testkit::nsqd::{Act, NsqdOptions, ScriptedNsqd, id};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
-use crate::rig::{MS, Rig, local, settings};
+use super::rig::{MS, Rig, local, settings};
 
 const MIB: usize = 1 << 20;
 

@@ -1,10 +1,6 @@
 //! The consumer against the real nsqd and nsqlookupd: what only they can show, and what a scripted one could be
 //! wrong about. The rig is the same, so here too every message received is accounted for at every millisecond.
 
-#[path = "consumer/rig.rs"]
-#[allow(dead_code, reason = "the scripted tests use the rest")]
-mod rig;
-
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -16,7 +12,7 @@ use testkit::process::{Nsqd, Nsqlookupd};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
-use rig::{MS, Rig, local, settings};
+use crate::consumer::rig::{MS, Rig, local, settings};
 
 const TOPIC: &str = "events";
 const CHANNEL: &str = "tests";

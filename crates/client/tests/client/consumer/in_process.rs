@@ -11,7 +11,7 @@ use tokio::io::{DuplexStream, copy_bidirectional, duplex};
 use tokio::net::TcpSocket;
 use tokio::task::spawn_local;
 
-use crate::rig::{MS, Rig, local, settings};
+use super::rig::{MS, Rig, local, settings};
 
 const NAME: &str = "here:4150";
 

@@ -8,7 +8,7 @@ use testkit::nsqd::{Act, Command, NsqdOptions, ScriptedNsqd};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
-use crate::rig::{MS, Rig, local, settings};
+use super::rig::{MS, Rig, local, settings};
 
 fn receivers(consumer: &Consumer, count: usize, work: Duration) {
     for _ in 0..count {

@@ -9,7 +9,7 @@ use client::{ConsumerSettings, Event, Settled, Source};
 use testkit::nsqd::{Act, ScriptedNsqd, id};
 use tokio::time::{Instant, sleep};
 
-use crate::rig::{MS, Rig, local, settings};
+use super::rig::{MS, Rig, local, settings};
 
 /// An nsqlookupd of a few lines: it answers what it was told to, on a thread of its own.
 struct Lookupd {

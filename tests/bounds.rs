@@ -1,8 +1,7 @@
-//! Memory stays within its bounds, whatever the queue or the endpoint sends.
+//! What is too large or does not end stays within its bounds: of memory, whatever the queue or the endpoint sends, and of time.
 
 use std::time::Duration;
 
-use serde_json::Value;
 use testkit::Gate;
 use testkit::body::body;
 use testkit::endpoint::{Answer, Endpoint, Script, Step};
@@ -17,7 +16,7 @@ const MIB: u64 = 1 << 20;
 fn large_messages_stay_within_the_bytes_that_may_be_held() {
     const MESSAGES: u64 = 300;
     const HELD_MAX: usize = 32;
-    let _alone = testkit::exclusive();
+    let _shared = testkit::shared();
     let nsqd = rig::nsqd(&[]);
     rig::publish(&nsqd, MESSAGES, MIB as usize);
     let gate = Gate::new();
@@ -44,7 +43,7 @@ fn large_messages_stay_within_the_bytes_that_may_be_held() {
 #[test]
 fn a_message_over_the_limit_is_put_away_and_hinders_no_other() {
     const SMALL: u64 = 2_000;
-    let _alone = testkit::exclusive();
+    let _shared = testkit::shared();
     let nsqd = rig::nsqd(&["--max-msg-size=33554432"]);
     let small = |serials: std::ops::Range<u64>| serials.map(|serial| body(serial, 1024));
     nsqd.publish_many(TOPIC, small(0..SMALL / 2));
@@ -72,65 +71,9 @@ fn a_message_over_the_limit_is_put_away_and_hinders_no_other() {
     assert_eq!((channel.timeouts, number(&summary, "failed")), (0, 0));
 }
 
-/// Messages of one run with an answer, and how many of them at once.
-const ANSWERED: u64 = 64;
-const AT_ONCE: u64 = 16;
-
-/// Delivers messages to an endpoint that answers so, and returns it with the summary and the peak of memory.
-fn deliver(answer: Answer) -> (Endpoint, Value, u64) {
-    let nsqd = rig::nsqd(&[]);
-    rig::publish(&nsqd, ANSWERED, 1024);
-    let endpoint = Endpoint::https(answer);
-    let run = Run::new([&nsqd], &endpoint.url("/")).trusting(&endpoint.ca_file());
-    let posthaste = run.with("--concurrency", AT_ONCE).start();
-    rig::wait_finished(&nsqd, ANSWERED);
-    // A message is finished when its status is known; a drain does not wait for what follows.
-    endpoint.wait(|counts| counts.busy == 0);
-    let (summary, exited) = rig::drain(&posthaste);
-    endpoint.wait(|counts| counts.open == 0);
-    endpoint.ledger().assert_exactly_once(0..ANSWERED);
-    (endpoint, summary, exited.peak_rss_bytes)
-}
-
-/// How long the slowest connection was open after the head of its one request: the answer's head went out right behind it.
-fn slowest_end(endpoint: &Endpoint) -> Duration {
-    let connections = endpoint.connections();
-    let ends = endpoint.requests().into_iter().map(|request| {
-        let (ended, _) = connections[request.head.connection as usize].ended.expect("no connection is open");
-        ended - request.arrived
-    });
-    ends.max().expect("there were requests")
-}
-
-/// What follows a head costs its connection when it does not end, and nothing else.
-#[test]
-fn answers_without_end_are_left_within_a_second_and_cost_no_memory() {
-    let _alone = testkit::exclusive();
-    let (_, plain, usual_peak) = deliver(Answer::ok());
-    assert_eq!(plain["closes"]["undrained"], Value::Null);
-    for (what, answer) in [
-        ("1 GiB", Answer::huge(1 << 30)),
-        ("endless chunks", Answer::endless_chunks()),
-        ("endless until the close", Answer::endless_body()),
-        ("silence before the end", Answer::no_end()),
-    ] {
-        let (endpoint, summary, peak) = deliver(answer);
-        let slowest = slowest_end(&endpoint);
-        let more = peak.saturating_sub(usual_peak);
-        eprintln!("{what}: {slowest:?} after the head at most, {} KiB more", more >> 10);
-        let counts = endpoint.counts();
-        assert_eq!((counts.answers, counts.answers_broken), (0, ANSWERED), "{what}: none came to its end");
-        assert_eq!((counts.requests, counts.accepted), (ANSWERED, ANSWERED), "{what}: a connection each");
-        assert_eq!(number(&summary["closes"], "undrained"), ANSWERED, "{what}: {summary:#}");
-        assert_eq!(number(&summary, "delivered"), ANSWERED, "{what}: the status decides");
-        assert_eq!((number(&summary, "failed"), number(&summary, "stale_resends")), (0, 0), "{what}");
-        assert!(slowest <= Duration::from_millis(1_100), "{what}: {slowest:?} after the head");
-        assert!(more <= 2 * MIB, "{what}: {more} bytes more than the {usual_peak} of a usual run");
-    }
-}
-
 #[test]
 fn the_status_of_an_answer_without_end_decides() {
+    const MESSAGES: u64 = 64;
     let refused = Answer::steps([
         Step::ReadBody,
         Step::Send("HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n".into()),
@@ -138,18 +81,18 @@ fn the_status_of_an_answer_without_end_decides() {
     ]);
     let _shared = testkit::shared();
     let nsqd = rig::nsqd(&[]);
-    rig::publish(&nsqd, ANSWERED, 1024);
+    rig::publish(&nsqd, MESSAGES, 1024);
     let endpoint = Endpoint::https(Script::every(4, refused, Answer::endless_chunks()));
     let run = Run::new([&nsqd], &endpoint.url("/")).trusting(&endpoint.ca_file());
-    let posthaste = run.with("--concurrency", AT_ONCE).with("--backoff-initial", "50ms").start();
-    rig::wait_finished(&nsqd, ANSWERED);
+    let posthaste = run.with("--concurrency", 16).with("--backoff-initial", "50ms").start();
+    rig::wait_finished(&nsqd, MESSAGES);
     endpoint.wait(|counts| counts.busy == 0);
     let (summary, _) = rig::drain(&posthaste);
 
-    endpoint.ledger().assert_all_delivered(0..ANSWERED);
+    endpoint.ledger().assert_all_delivered(0..MESSAGES);
     let refusals = endpoint.requests().iter().filter(|request| request.status == Some(503)).count() as u64;
-    assert!(refusals >= ANSWERED / 4, "{refusals} refusals");
+    assert!(refusals >= MESSAGES / 4, "{refusals} refusals");
     assert_eq!((number(&summary, "failed"), number(&summary, "requeued")), (refusals, refusals));
-    assert_eq!(number(&summary, "delivered"), ANSWERED);
-    assert_eq!(number(&summary["closes"], "undrained"), ANSWERED + refusals, "{summary:#}");
+    assert_eq!(number(&summary, "delivered"), MESSAGES);
+    assert_eq!(number(&summary["closes"], "undrained"), MESSAGES + refusals, "{summary:#}");
 }

@@ -8,7 +8,7 @@ use testkit::nsqd::{Act, Command, NsqdEnd, NsqdOptions, React, Reaction, Scripte
 use tokio::time::{Instant, sleep, timeout};
 use wire::{ErrorCode, FrameError};
 
-use crate::rig::{MS, Rig, local, settings};
+use super::rig::{MS, Rig, local, settings};
 
 /// What the first connection's end was put down to.
 async fn reason<R>(rig: &Rig, which: impl Fn(&DisconnectReason) -> Option<R>) -> R {

@@ -9,7 +9,7 @@ use testkit::nsqd::{Act, Command, ScriptedNsqd, id};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
-use crate::rig::{MS, Rig, local, settings};
+use super::rig::{MS, Rig, local, settings};
 
 #[test]
 fn a_message_is_received_and_finished() {

@@ -8,7 +8,7 @@ use testkit::nsqd::{Act, Command, NsqdOptions, ScriptedNsqd, id};
 use tokio::time::{Instant, sleep, timeout};
 use wire::ErrorCode;
 
-use crate::rig::{MS, Rig, local, settings};
+use super::rig::{MS, Rig, local, settings};
 
 /// An nsqd whose messages are over after 1 s, and after 3 s for good.
 fn short() -> ScriptedNsqd {
