@@ -32,7 +32,7 @@ impl Demand {
         self.dialling < self.waiting + self.warm.saturating_sub(self.open)
     }
 
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.open + self.dialling < self.concurrency
     }
 }

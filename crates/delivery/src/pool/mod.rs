@@ -75,6 +75,8 @@ pub(crate) struct Pool {
     dialling: Cell<usize>,
     /// No dial before that: descriptors are short.
     dial_not_before: Cell<Instant>,
+    /// The last dial ended for lack of one.
+    lacks_descriptors: Cell<bool>,
     /// No dial only for warmth before that: the last one failed.
     warm_not_before: Cell<Instant>,
     closing: Cell<bool>,
@@ -91,6 +93,7 @@ impl Pool {
             waiters: RefCell::default(),
             dialling: Cell::new(0),
             dial_not_before: Cell::new(now),
+            lacks_descriptors: Cell::new(false),
             warm_not_before: Cell::new(now),
             closing: Cell::new(false),
         })
@@ -174,9 +177,11 @@ impl Pool {
 
     /// Why a request got no place although it waited until its deadline.
     pub(crate) fn cause_of_wait(&self) -> Cause {
-        if Instant::now() < self.dial_not_before.get() {
+        let is_dialling = self.dialling.get() > 0;
+        // Not whether a rest is on: the deadline may fall between its end and the next dial.
+        if self.lacks_descriptors.get() && (is_dialling || self.demand().has_room()) {
             Cause::TooManyOpenFiles
-        } else if self.dialling.get() > 0 {
+        } else if is_dialling {
             Cause::Deadline(Phase::Connect)
         } else {
             Cause::Deadline(Phase::Place)

@@ -114,6 +114,7 @@ impl Pool {
 
     fn dial_ended(&self, ended: Result<Dialled, JoinError>) {
         self.set_dialling(self.dialling.get() - 1);
+        self.lacks_descriptors.set(matches!(ended, Ok(Err(DialError::OutOfDescriptors))));
         match ended {
             Ok(Ok(transport)) => {
                 let connection = Connection::new(transport, self.ledger.clone(), self.limits.age_max);
@@ -143,6 +144,7 @@ mod tests {
     use super::*;
     use crate::counters::EndpointCounters;
     use crate::local::Local;
+    use crate::outcome::Phase;
     use crate::pool::{Limits, Need, Turn};
     use crate::settings::EndpointSettings;
     use crate::target::EndpointUrl;
@@ -159,5 +161,25 @@ mod tests {
         pool.dial_ended(dials.join_next().await.expect("one dial"));
         assert_eq!(waits.await.err(), Some(Cause::DialPanicked));
         assert_eq!((counters.dial_failures.get(), counters.dialling.get()), (1, 0));
+    }
+
+    /// The deadline may come at any moment between two dials that find none.
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_wait_in_vain_is_for_want_of_descriptors_also_between_two_dials() {
+        let settings = EndpointSettings::new(EndpointUrl::parse("http://h").expect("a valid URL"));
+        let counters = Arc::new(EndpointCounters::default());
+        let pool = Pool::new(Limits::of(&settings), Local::default(), counters.clone());
+        let ended = |with| {
+            pool.set_dialling(1);
+            pool.dial_ended(Ok(Err(with)));
+        };
+        ended(DialError::OutOfDescriptors);
+        tokio::time::sleep(DESCRIPTOR_WAIT).await;
+        assert_eq!(pool.cause_of_wait(), Cause::TooManyOpenFiles);
+        pool.set_dialling(1);
+        assert_eq!(pool.cause_of_wait(), Cause::TooManyOpenFiles, "while the next dial is under way");
+        ended(DialError::Failed(Cause::Deadline(Phase::Connect)));
+        assert_eq!(pool.cause_of_wait(), Cause::Deadline(Phase::Place), "what lacks is another thing now");
+        assert_eq!(counters.emfile_waits.get(), 1);
     }
 }
