@@ -1,6 +1,6 @@
 //! Which tests run side by side, and which alone.
 //!
-//! Those that measure time or the whole machine are modules of the integration tests under [`EXCLUSIVE`], and run last, one
+//! Those that measure time or load the whole machine are modules of the integration tests under [`EXCLUSIVE`], and run last, one
 //! at a time. All others mostly wait for something, so a few programs run at once, and a few tests of each.
 
 use std::cmp::Reverse;
@@ -13,15 +13,15 @@ use super::Options;
 use super::program::TestProgram;
 use super::tally::Tally;
 
-/// Tests in a module of this name measure time, memory or the whole machine, and so run alone.
+/// Tests in a module of this name measure time or load the whole machine, and so run alone.
 const EXCLUSIVE: &str = "exclusive::";
 
 /// The integration tests: package and target.
 const INTEGRATION: (&str, &str) = ("posthaste-tests", "it");
 
-/// Tests at once of one program. They mostly wait (for a time-out, a restart, an answer), so there are more than cores;
-/// an integration test has up to four processes of its own, so there are not many more.
-const THREADS: usize = 4;
+/// Tests at once of one program, or as many as there are cores. They mostly wait (for a time-out, a restart, an answer), so
+/// that two cores have enough time for four; an integration test has up to four processes of its own, so not for more.
+const THREADS_MIN: usize = 4;
 
 /// Programs of the crates' own tests at once, beside the integration tests.
 const CRATE_PROGRAMS: usize = 2;
@@ -34,6 +34,7 @@ pub(super) struct Plan {
     integration: TestProgram,
     together: Vec<String>,
     alone: Vec<String>,
+    threads: usize,
 }
 
 impl Plan {
@@ -49,7 +50,8 @@ impl Plan {
         }
         // So that none of the long ones is left alone at the end.
         crates.sort_by_key(|(_, names)| Reverse(names.len()));
-        Ok(Plan { crates, integration, together, alone })
+        let threads = thread::available_parallelism().map_or(1, usize::from).max(THREADS_MIN);
+        Ok(Plan { crates, integration, together, alone, threads })
     }
 
     pub(super) fn run_side_by_side(&self) -> Result<Tally> {
@@ -59,14 +61,14 @@ impl Plan {
             let mut tally = Tally::default();
             while let Some((program, names)) = take_one() {
                 if !names.is_empty() {
-                    tally.add(program.run_quietly(names, THREADS)?);
+                    tally.add(program.run_quietly(names, self.threads)?);
                 }
             }
             Ok(tally)
         };
         thread::scope(|scope| {
             let runners: Vec<_> = (0..CRATE_PROGRAMS).map(|_| scope.spawn(run_some)).collect();
-            let mut tally = run_integration(&self.integration, &self.together, THREADS)?;
+            let mut tally = run_integration(&self.integration, &self.together, self.threads)?;
             for runner in runners {
                 tally.add(runner.join().expect("a runner's panic is the program's")?);
             }

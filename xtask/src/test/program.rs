@@ -14,9 +14,9 @@ use super::build::PROFILE;
 use super::tally::Tally;
 use crate::checkout::{Checkout, output, shown};
 
-/// A program that writes nothing for so long hangs. The longest single tests take about two minutes, five with
-/// `--full`.
-const SILENCE_MAX: Duration = Duration::from_secs(600);
+/// A program that writes nothing for so long hangs. The longest single tests take about a minute, and ten with `--full`,
+/// where some that only compute run beside each other.
+const SILENCE_MAX: Duration = Duration::from_secs(1_200);
 
 /// Lines between the reading thread and the one that counts.
 const LINES_AHEAD: usize = 1024;

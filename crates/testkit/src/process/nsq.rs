@@ -216,7 +216,8 @@ impl Nsqd {
         ChannelStats::of(&stats["topics"][0]["channels"][0])
     }
 
-    /// Waits until the channel's stats satisfy `enough`.
+    /// Waits until the channel's stats satisfy `enough`, twice in a row: nsqd counts what waits, what is in flight and what is
+    /// deferred one after the other, so that what moves from one to another meanwhile is in none of them, and seems finished.
     ///
     /// # Panics
     /// When they do not within 60 s, with the stats.
@@ -229,11 +230,14 @@ impl Nsqd {
     ) -> ChannelStats {
         const LIMIT: Duration = Duration::from_secs(60);
         let begun = Instant::now();
+        let mut was_enough = false;
         loop {
             let stats = self.channel(topic, channel);
-            if enough(&stats) {
+            let is_enough = enough(&stats);
+            if is_enough && was_enough {
                 return stats;
             }
+            was_enough = is_enough;
             assert!(begun.elapsed() < LIMIT, "not reached within {LIMIT:?}: {stats:#?}");
             std::thread::sleep(Duration::from_millis(10));
         }
