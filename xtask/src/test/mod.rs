@@ -26,6 +26,7 @@ use anyhow::{Context, Result};
 use crate::checkout::Checkout;
 use crate::{nsq, peers, setup, tidy};
 use plan::Plan;
+use program::TestProgram;
 
 pub(crate) struct Options {
     full: bool,
@@ -63,7 +64,10 @@ pub(crate) fn run(checkout: &Checkout, options: &Options) -> Result<ExitCode> {
     if options.filter.is_none() {
         tally.add(tidy::tally(checkout)?);
     }
-    let built = build::everything(checkout)?.with_env(&environment(checkout, options));
+    let mut built = build::everything(checkout)?.with_env(&environment(checkout));
+    if options.full {
+        built.tests.iter_mut().for_each(TestProgram::take_long_variants);
+    }
     say_since(started, "everything is built");
 
     let skipped_file = checkout.target("skipped-tests.txt");
@@ -81,16 +85,12 @@ pub(crate) fn run(checkout: &Checkout, options: &Options) -> Result<ExitCode> {
     Ok(close(&tally))
 }
 
-/// Where the tests find the real NSQ, and whether they take their long variants.
-fn environment(checkout: &Checkout, options: &Options) -> Vec<(&'static str, OsString)> {
-    let mut environment = vec![
+/// Where the tests find the real NSQ and other people's libraries.
+fn environment(checkout: &Checkout) -> [(&'static str, OsString); 2] {
+    [
         ("POSTHASTE_NSQ_DIR", checkout.target("nsq").into_os_string()),
         ("POSTHASTE_PEERS_DIR", checkout.target("peers").into_os_string()),
-    ];
-    if options.full {
-        environment.push(("POSTHASTE_FULL", "1".into()));
-    }
-    environment
+    ]
 }
 
 fn say_since(started: Instant, what: &str) {

@@ -19,8 +19,8 @@ const EXCLUSIVE: &str = "exclusive::";
 /// The integration tests: package and target.
 const INTEGRATION: (&str, &str) = ("posthaste-tests", "it");
 
-/// Tests at once of one program, or as many as there are cores. They mostly wait (for a time-out, a restart, an answer), so
-/// that two cores have enough time for four; an integration test has up to four processes of its own, so not for more.
+/// Tests of one program at once; where there are more cores, as many as those. They mostly wait (for a time-out, a restart,
+/// an answer), so two cores do for four of them, and not for more: an integration test has up to four processes of its own.
 const THREADS_MIN: usize = 4;
 
 /// Programs of the crates' own tests at once, beside the integration tests.

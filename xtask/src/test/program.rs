@@ -14,9 +14,11 @@ use super::build::PROFILE;
 use super::tally::Tally;
 use crate::checkout::{Checkout, output, shown};
 
-/// A program that writes nothing for so long hangs. The longest single tests take about a minute, and ten with `--full`,
-/// where some that only compute run beside each other.
-const SILENCE_MAX: Duration = Duration::from_secs(1_200);
+/// A program that writes nothing for so long hangs: the longest single tests take about a minute.
+const SILENCE_MAX: Duration = Duration::from_secs(600);
+
+/// The same for the long variants: ten minutes, as some that only compute run beside each other.
+const LONG_SILENCE_MAX: Duration = Duration::from_secs(1_200);
 
 /// Lines between the reading thread and the one that counts.
 const LINES_AHEAD: usize = 1024;
@@ -29,16 +31,22 @@ pub(crate) struct TestProgram {
     folder: PathBuf,
     executable: PathBuf,
     env: Vec<(&'static str, OsString)>,
+    silence_max: Duration,
 }
 
 impl TestProgram {
     pub(crate) fn new(package: String, target: String, folder: PathBuf, executable: PathBuf) -> TestProgram {
         let env = vec![("CARGO_MANIFEST_DIR", folder.clone().into_os_string())];
-        TestProgram { package, target, folder, executable, env }
+        TestProgram { package, target, folder, executable, env, silence_max: SILENCE_MAX }
     }
 
     pub(crate) fn env(&mut self, name: &'static str, value: impl Into<OsString>) {
         self.env.push((name, value.into()));
+    }
+
+    pub(crate) fn take_long_variants(&mut self) {
+        self.env("POSTHASTE_FULL", "1");
+        self.silence_max = LONG_SILENCE_MAX;
     }
 
     fn command(&self) -> Command {
@@ -62,7 +70,8 @@ impl TestProgram {
         let mut lines = Vec::new();
         let tally = self.run(command, names.len(), |line| lines.push(line.to_owned()))?;
         if !tally.failed.is_empty() {
-            lines.iter().for_each(|line| println!("{line}"));
+            // In one piece: others write beside it.
+            println!("{}", lines.join("\n"));
         }
         let seconds = started.elapsed().as_secs_f64();
         println!("test: {} {}: {} ({seconds:.1} s)", self.package, self.target, tally.closing_line());
@@ -86,7 +95,7 @@ impl TestProgram {
 
     fn run(&self, mut command: Command, planned: usize, show: impl FnMut(&str)) -> Result<Tally> {
         let mut child = command.spawn().with_context(|| format!("cannot start {}", shown(&command)))?;
-        let mut tally = read_tally(&mut child, show)?;
+        let mut tally = read_tally(&mut child, self.silence_max, show)?;
         let status = child.wait()?;
         let unaccounted = planned.saturating_sub(tally.count());
         for failed in &mut tally.failed {
@@ -108,7 +117,7 @@ pub(crate) fn doc_tests(checkout: &Checkout) -> Result<Tally> {
     cargo.args(["test", PROFILE, "--workspace", "--doc", "--quiet", "--", "--format=pretty"]);
     let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo test --doc")?;
     let mut lines = Vec::new();
-    let mut tally = read_tally(&mut child, |line| lines.push(line.to_owned()))?;
+    let mut tally = read_tally(&mut child, SILENCE_MAX, |line| lines.push(line.to_owned()))?;
     if !child.wait()?.success() {
         lines.iter().for_each(|line| println!("{line}"));
         if tally.failed.is_empty() {
@@ -120,12 +129,12 @@ pub(crate) fn doc_tests(checkout: &Checkout) -> Result<Tally> {
 }
 
 /// Reads a child's lines to the end, or ends a child that has gone silent.
-fn read_tally(child: &mut Child, mut show: impl FnMut(&str)) -> Result<Tally> {
+fn read_tally(child: &mut Child, silence_max: Duration, mut show: impl FnMut(&str)) -> Result<Tally> {
     let stdout = child.stdout.take().expect("the child was started with a pipe");
     let lines = read_lines(stdout);
     let mut tally = Tally::default();
     loop {
-        match lines.recv_timeout(SILENCE_MAX) {
+        match lines.recv_timeout(silence_max) {
             Ok(line) if line.is_empty() => {}
             Ok(line) => {
                 tally.read_line(&line);
@@ -133,7 +142,7 @@ fn read_tally(child: &mut Child, mut show: impl FnMut(&str)) -> Result<Tally> {
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(tally),
             Err(RecvTimeoutError::Timeout) => {
-                show(&format!("no output for {} s: ended", SILENCE_MAX.as_secs()));
+                show(&format!("no output for {} s: ended", silence_max.as_secs()));
                 child.kill()?;
                 return Ok(tally);
             }
